@@ -1,0 +1,106 @@
+"""The command line: its arguments, its exit codes and its one-line errors.
+
+Nothing heavy is imported before the arguments are known to be a command's.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from posterity._version import __version__
+
+_DONE, _FAILED, _MISUSED, _INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the `posterity` command.
+
+    Args:
+        argv: The arguments, without the program's name. Default: those that the process was called with.
+
+    Returns:
+        The exit code: 0 when all went well, 1 when the work failed, 2 for wrong arguments, 130 after Ctrl-C.
+
+    Example:
+        >>> main(["--version"])
+        posterity ...
+        0
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # a second Ctrl-C must not cut the first one's answer short
+        print("Interrupted.", file=sys.stderr)
+        return _INTERRUPTED
+    finally:
+        if before is not None and signal.getsignal(signal.SIGINT) != before:
+            signal.signal(signal.SIGINT, before)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as end:  # argparse ends the process for --help, --version and wrong arguments
+        return _MISUSED if end.code else _DONE
+    from posterity.cli import demo
+
+    missing = demo.missing_packages()
+    if missing:
+        return _complain(_FAILED, f"the demo needs {' and '.join(missing)}: pip install 'posterity[demo]'")
+    try:
+        demo.run(arguments)
+    except demo.UsageError as error:
+        return _complain(_MISUSED, str(error))
+    except OSError as error:
+        return _complain(_FAILED, str(error))
+    return _DONE
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Complain in one line; argparse would print the usage above it."""
+        self.exit(_MISUSED, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="posterity", description="Models that say what they don't know.")
+    parser.add_argument("--version", action="version", version=f"posterity {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    demo = commands.add_parser(
+        "demo",
+        help="train a Bayesian network on real data and report what it knows",
+        description="Train a small network on handwritten digits, make it Bayesian with one call, and show what it "
+        "says about digits that it has never seen.",
+    )
+    demo.add_argument(
+        "name", nargs="?", choices=["digits"], default="digits", help="which demo (default: digits)"
+    )
+    demo.add_argument(
+        "--out",
+        type=Path,
+        default=Path("posterity-demo"),
+        metavar="DIR",
+        help="where report.html and metrics.json go (default: posterity-demo)",
+    )
+    demo.add_argument("--seed", type=int, default=0, help="what all chance follows from (default: 0)")
+    demo.add_argument(
+        "--held-out",
+        type=int,
+        nargs="+",
+        default=[8, 9],
+        metavar="DIGIT",
+        help="the digits never shown in training (default: 8 9)",
+    )
+    demo.add_argument("--no-progress", action="store_true", help="show no live line")
+    return parser
+
+
+def _complain(code: int, message: str) -> int:
+    print(f"posterity demo: error: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,23 @@
+"""Floor 2: random tensors and their statistics."""
+
+from torch.distributions import constraints
+
+from posterity.distributions.base import Distribution
+from posterity.distributions.categorical import Categorical
+from posterity.distributions.independent import Independent
+from posterity.distributions.kl import kl_divergence
+from posterity.distributions.laplace import Laplace
+from posterity.distributions.mixture import Mixture, MixtureSameFamily
+from posterity.distributions.normal import Normal
+
+__all__ = [
+    "Categorical",
+    "Distribution",
+    "Independent",
+    "Laplace",
+    "Mixture",
+    "MixtureSameFamily",
+    "Normal",
+    "constraints",
+    "kl_divergence",
+]

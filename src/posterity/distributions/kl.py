@@ -1,0 +1,77 @@
+"""The Kullback-Leibler divergence: torch's registry of closed forms, then exact sums and quadrature."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from posterity.distributions.base import Distribution, broadcast_shapes
+from posterity.distributions.expectation import expectation
+
+
+def kl_divergence(p: torch.distributions.Distribution, q: torch.distributions.Distribution) -> Tensor:
+    r"""KL(p || q) $= E_p[\log p(X) - \log q(X)]$ in nats.
+
+    A formula registered with `torch.distributions.register_kl` is used where there is one. Otherwise
+    distributions over finitely many values are summed, and continuous ones over the line are integrated to the
+    accuracy that `posterity.distributions.expectation` states.
+
+    Args:
+        p: Where the draws come from.
+        q: What they are compared with; its batch shape broadcasts against that of `p`.
+
+    Returns:
+        Tensor: Of the shape that the two batch shapes broadcast to; infinite where `q` excludes what `p` allows.
+
+    Raises:
+        ValueError: Event shapes differ or batch shapes do not broadcast.
+        NotImplementedError: There is neither closed form nor sum nor scalar integral.
+
+    Source: Kullback and Leibler, On Information and Sufficiency, 1951, https://doi.org/10.1214/aoms/1177729694
+
+    Example:
+        >>> from posterity.distributions import Normal
+        >>> kl_divergence(Normal(0.0, 1.0), Normal(2.0, 1.0))
+        tensor(2.)
+    """
+    if p.event_shape != q.event_shape:
+        raise ValueError(
+            f"KL needs equal event shapes, but p has {tuple(p.event_shape)} and q {tuple(q.event_shape)}: "
+            "use to_event() on one of them."
+        )
+    broadcast_shapes("batch shapes of p and q", p=p.batch_shape, q=q.batch_shape)
+    try:
+        return torch.distributions.kl_divergence(p, q)
+    except NotImplementedError:
+        if not isinstance(p, Distribution) or not _enumerable(p):
+            raise
+    return expectation(p, lambda x: p.log_prob(x) - q.log_prob(x), others=(q,))
+
+
+_Formula = TypeVar("_Formula", bound=Callable[..., Tensor])
+
+
+def register_kl(
+    type_p: type[torch.distributions.Distribution], type_q: type[torch.distributions.Distribution]
+) -> Callable[[_Formula], _Formula]:
+    """`torch.distributions.register_kl` with its type: a decorator for a formula of two distributions.
+
+    Example:
+        >>> from posterity.distributions import Normal
+        >>> class Exact(Normal):
+        ...     pass
+        >>> @register_kl(Exact, Exact)
+        ... def same(p, q):
+        ...     return torch.zeros(p.batch_shape)
+        >>> kl_divergence(Exact(0.0, 1.0), Exact(0.0, 1.0))
+        tensor(0.)
+    """
+    decorator: Callable[[_Formula], _Formula] = torch.distributions.register_kl(type_p, type_q)  # type: ignore[no-untyped-call]
+    return decorator
+
+
+def _enumerable(p: Distribution) -> bool:
+    return p.has_enumerate_support or (
+        not p.event_shape and p.support is not None and not p.support.is_discrete
+    )

@@ -1,0 +1,147 @@
+"""The Laplace (double exponential) distribution, accurate far into both tails."""
+
+import math
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.types import _size
+
+from posterity.distributions.base import Distribution, broadcast_parameters, fit_data
+from posterity.distributions.kl import register_kl
+from posterity.distributions.noise import Generator, centred_uniform
+from posterity.distributions.normal import Normal
+
+
+class Laplace(Distribution, torch.distributions.Laplace):
+    r"""The Laplace distribution, with density $e^{-|x - loc| / scale} / (2 scale)$.
+
+    Args:
+        loc: Mean and median; any shape that broadcasts against `scale`.
+        scale: Mean absolute deviation from `loc`, positive.
+        validate_args: Whether values are checked; None follows the library's switch.
+
+    Raises:
+        TypeError: A parameter is neither a number nor a real tensor.
+        ValueError: Shapes do not broadcast, or a value violates its constraint.
+
+    Source: Kotz, Kozubowski and Podgorski, The Laplace Distribution and Generalizations, chapter 2.
+
+    Example:
+        >>> d = Laplace(0.0, 1.0)
+        >>> d.icdf(1e-10), d.log_survival_function(200.0)
+        (tensor(-22.3327), tensor(-200.6931))
+        >>> d.sample((2,), generator=torch.Generator().manual_seed(0)).shape
+        torch.Size([2])
+    """
+
+    def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = broadcast_parameters("Laplace", loc=loc, scale=scale)
+        Distribution.__init__(self, self.loc.shape, validate_args=validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density at `value`, of shape `sample_shape + batch_shape`."""
+        z = self._standardised(value, support=True)
+        return -z.abs() - self.scale.log() - math.log(2)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """P(X <= value)."""
+        return _standard_cdf(self._standardised(value))
+
+    def log_cdf(self, value: Tensor) -> Tensor:
+        """Log of P(X <= value), finite where the probability itself underflows."""
+        return _standard_log_cdf(self._standardised(value))
+
+    def survival_function(self, value: Tensor) -> Tensor:
+        """P(X > value)."""
+        return _standard_cdf(-self._standardised(value))
+
+    def log_survival_function(self, value: Tensor) -> Tensor:
+        """Log of P(X > value), finite where the probability itself underflows."""
+        return _standard_log_cdf(-self._standardised(value))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The value below which lies the probability `value` in [0, 1]."""
+        level = self._checked_level(value)
+        # 2p below and 1 - p above one half are exact; each branch sees only its own half.
+        below = (2 * level.clamp(max=0.5)).log()
+        above = -(2 * (1 - level.clamp(min=0.5))).log()
+        return self.loc + self.scale * torch.where(level < 0.5, below, above)
+
+    def rsample(self, sample_shape: _size = (), *, generator: Generator = None) -> Tensor:
+        """Draws by the inverse cdf of uniform noise that is never 0 or 1, of shape `sample_shape + batch_shape`."""
+        u = centred_uniform(self._extended_shape(sample_shape), self.loc, generator)
+        return self.loc - self.scale * u.sign() * torch.log1p(-2 * u.abs())
+
+    @property
+    def median(self) -> Tensor:
+        """`loc`."""
+        return self.loc
+
+    @classmethod
+    def fit(cls, data: Tensor) -> Self:
+        """Maximum likelihood: the median, and the mean absolute deviation from it.
+
+        Between the two middle draws of an even number every value is as likely; their mean is taken.
+
+        Args:
+            data: Independent draws along dimension 0, `[num_data, *batch_shape]`.
+
+        Raises:
+            ValueError: The draws of one batch element are all equal: the likelihood then has no maximum.
+
+        Example:
+            >>> d = Laplace.fit(torch.tensor([0.0, 1.0, 5.0]))
+            >>> d.loc, d.scale
+            (tensor(1.), tensor(1.6667))
+        """
+        data = fit_data("Laplace", data)
+        ordered, n = data.sort(0).values, len(data)
+        loc = 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
+        return cls(loc, (data - loc).abs().mean(0))
+
+    def _standardised(self, value: Tensor, *, support: bool = False) -> Tensor:
+        return (self._checked_value(value, support=support) - self.loc) / self.scale
+
+
+# In both, each branch sees only its own half, so that the masked one cannot overflow into the gradient.
+
+
+def _standard_cdf(z: Tensor) -> Tensor:
+    below = 0.5 * z.clamp(max=0).exp()
+    above = 1 - 0.5 * (-z.clamp(min=0)).exp()
+    return torch.where(z < 0, below, above)
+
+
+def _standard_log_cdf(z: Tensor) -> Tensor:
+    below = z.clamp(max=0) - math.log(2)
+    above = torch.log1p(-0.5 * (-z.clamp(min=0)).exp())
+    return torch.where(z < 0, below, above)
+
+
+@register_kl(Laplace, Laplace)
+def _kl_laplace_laplace(p: Laplace, q: Laplace) -> Tensor:
+    # With r the log ratio of scales, expm1(r) - r keeps its digits where the scales are close.
+    ratio = p.scale / q.scale
+    r = ratio.log()
+    distance = (p.loc - q.loc).abs()
+    return distance / q.scale + ratio * torch.expm1(-distance / p.scale) + torch.expm1(r) - r
+
+
+@register_kl(Laplace, Normal)
+def _kl_laplace_normal(p: Laplace, q: Normal) -> Tensor:
+    ratio = p.scale / q.scale
+    shift = (p.loc - q.loc) / q.scale
+    return ratio.square() + 0.5 * shift.square() - ratio.log() - 1 + 0.5 * math.log(math.pi / 2)
+
+
+@register_kl(Normal, Laplace)
+def _kl_normal_laplace(p: Normal, q: Laplace) -> Tensor:
+    ratio = p.scale / q.scale
+    shift = p.loc - q.loc
+    z = shift / p.scale
+    # E|X - q.loc| / q.scale, from the mean of a folded normal distribution.
+    folded = ratio * math.sqrt(2 / math.pi) * (-0.5 * z.square()).exp() + shift / q.scale * torch.erf(
+        z * math.sqrt(0.5)
+    )
+    return folded - ratio.log() - 0.5 + 0.5 * math.log(2 / math.pi)

@@ -1,0 +1,146 @@
+"""How a layer turns q(weights) into a random output: `reparam`, `flipout`, `local`.
+
+`reparam` draws the weights once per forward and runs the layer on them; it needs no code of its own. The other two
+are here, each an exact draw per example from the same q(weights), with less correlation between the examples.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from posterity.kernels import normal, rademacher
+from posterity.nn.posteriors import Moments
+from posterity.nn.random_module import RandomModule
+from posterity.nn.random_parameter import Draw, Slot
+
+ESTIMATORS = ("reparam", "flipout", "local")
+
+Apply = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+def flipout(module: RandomModule, x: Tensor, apply: Apply, unbatched_dim: int, channel_dim: int) -> Tensor:
+    """One weight perturbation per forward, multiplied by random signs for every example.
+
+    With W = loc + sign_out (scale * noise) sign_in, every example's W is a draw from q, and the signs make
+    the examples uncorrelated; the bias' perturbation takes the output's sign.
+
+    Args:
+        module: the layer, with a random `weight` and perhaps a random `bias`.
+        x: its input.
+        apply: the layer as a function of input, weight and bias.
+        unbatched_dim: number of dimensions of an input without a batch.
+        channel_dim: the channels' dimension, counted from the right: -1 for dense layers.
+
+    Returns:
+        The layer's output.
+
+    Source: Wen et al. (2018), "Flipout: efficient pseudo-independent weight perturbations on mini-batches".
+    """
+    weight, bias = _moments(module, "weight"), _moments(module, "bias")
+    assert weight is not None
+    slot = module._random["weight"].slot() or Slot(Draw())
+    mean = apply(x, weight.loc, None if bias is None else bias.loc)
+    # The same layer run again in the same forward has the same weights, example by example.
+    noise = slot.noise.get(x.shape)
+    if noise is None:
+        sign_in = _signs(x, x.shape[channel_dim], x.dim() - unbatched_dim, channel_dim, slot.draw)
+        sign_out = _signs(mean, mean.shape[channel_dim], mean.dim() - unbatched_dim, channel_dim, slot.draw)
+        if slot.perturbation is None:
+            slot.perturbation = (_perturb(weight, slot.draw), None if bias is None else _perturb(bias, slot.draw))
+        noise = slot.noise[x.shape] = (sign_in, sign_out)
+    sign_in, sign_out = noise
+    delta_weight, delta_bias = slot.perturbation or (None, None)
+    assert delta_weight is not None
+    return mean + sign_out * apply(x * sign_in, delta_weight, delta_bias)
+
+
+def local(module: RandomModule, x: Tensor, apply: Apply) -> Tensor:
+    """Draw the layer's output instead of its weights: a normal whose moments follow from those of the weights.
+
+    Args:
+        module: a dense layer.
+        x: vectors, `[batch, features]` or `[features]`.
+        apply: the layer as a function of input, weight and bias.
+
+    Returns:
+        The layer's output.
+
+    Raises:
+        ValueError: if an example is not one vector (a sequence's positions would each get other weights), or if the
+            layer runs twice in one forward (each run would have other weights).
+
+    Source: Kingma, Salimans, Welling (2015), "Variational dropout and the local reparameterization trick".
+    """
+    if x.dim() > 2:
+        raise ValueError(
+            f"estimator='local' draws other weights for every position of an input of shape {list(x.shape)}, which "
+            "is not a draw from any q(weights); use estimator='flipout' or 'reparam' for this layer"
+        )
+    weight, bias = _moments(module, "weight"), _moments(module, "bias")
+    assert weight is not None
+    slot = module._random["weight"].slot() or Slot(Draw())
+    if slot.used_once:
+        raise ValueError(
+            "estimator='local': the layer ran twice in one forward and would have other weights each time; "
+            "use estimator='flipout' or 'reparam' for it"
+        )
+    slot.used_once = True
+    mean = apply(x, weight.loc, None if bias is None else bias.loc)
+    variance = apply(
+        x * x, weight.scale * weight.scale, None if bias is None else bias.scale * bias.scale
+    )
+    # sqrt has an infinite slope at zero, where an all-zero input puts the variance of a layer without bias.
+    positive = variance > 0
+    scale = torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
+    noise = normal(
+        mean.shape, source=slot.draw.source(mean.device), dtype=mean.dtype, device=mean.device
+    )
+    return mean + scale * noise
+
+
+def _moments(module: RandomModule, name: str) -> Moments | None:
+    """Mean and scale of a parameter; a scale of zero where it is not random, None where there is no parameter."""
+    random = module._random.get(name)
+    if random is not None:
+        moments = random.moments(module, name)
+        assert moments is not None
+        return moments
+    value = module._parameters.get(name)
+    return None if value is None else Moments(value, torch.zeros_like(value))
+
+
+def _perturb(moments: Moments, draw: Draw) -> Tensor:
+    loc, scale = moments
+    source = draw.source(loc.device)
+    return scale * normal(loc.shape, source=source, dtype=loc.dtype, device=loc.device)
+
+
+def _signs(like: Tensor, channels: int, batch_dims: int, channel_dim: int, draw: Draw) -> Tensor:
+    """Signs per example and channel, constant over positions: `[batch, channels, 1, ...]`."""
+    shape = [1] * like.dim()
+    shape[channel_dim] = channels
+    if batch_dims:
+        shape[0] = like.shape[0]
+    return rademacher(shape, source=draw.source(like.device), dtype=like.dtype, device=like.device)
+
+
+def check_estimator(module: nn.Module, estimator: str, supported: tuple[str, ...]) -> None:
+    """Refuse an estimator that the layer does not have.
+
+    Raises:
+        ValueError: naming the layer, the estimator and those that it has.
+    """
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator must be one of {', '.join(map(repr, ESTIMATORS))}, got {estimator!r}")
+    if estimator not in supported:
+        why = ""
+        if estimator == "local":
+            why = (
+                ": local reparameterisation is a draw from q(weights) only for dense layers on vectors; "
+                "elsewhere each position would see other weights"
+            )
+        raise ValueError(
+            f"estimator={estimator!r} does not exist for {type(module).__name__}{why}. "
+            f"Use {' or '.join(map(repr, supported))}"
+        )

@@ -1,0 +1,37 @@
+"""KL(posterior || prior) of a whole module."""
+
+import torch
+from torch import Tensor, nn
+
+from posterity.nn.random_module import random_parameters
+
+
+def kl_divergence(module: nn.Module) -> Tensor:
+    """KL(posterior || prior) of everything random below a module.
+
+    Parameters shared by several layers count once. A submodule that is random in its own way takes part by a method
+    `kl_divergence()` that returns a scalar.
+
+    Args:
+        module: a module with Bayesian layers or converted parameters below it.
+
+    Returns:
+        Scalar tensor in nats, differentiable. Closed form where one is registered for the posterior and the prior,
+        an unbiased estimate from one draw where not.
+
+    Raises:
+        ValueError: if nothing below the module is random.
+
+    Example:
+        >>> from posterity import nn as bnn
+        >>> bool(kl_divergence(bnn.Linear(3, 2)) > 0)
+        True
+    """
+    terms = [random.kl(layer, name) for layer, name, random in random_parameters(module)]
+    terms += [m.kl_divergence() for m in module.modules() if callable(getattr(m, "kl_divergence", None))]
+    if not terms:
+        raise ValueError(
+            f"kl_divergence: {type(module).__name__} has no random parameters; make some with posterity.bayesianize "
+            "or build it from the layers of posterity.nn"
+        )
+    return torch.stack(terms).sum()

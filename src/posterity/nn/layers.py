@@ -1,0 +1,72 @@
+"""What the Bayesian layers share: their default prior, and how one is made from its constructor or from torch's."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from posterity.nn.conversion import randomize
+from posterity.nn.estimators import check_estimator
+from posterity.nn.posteriors import MeanFieldNormal, Posterior
+from posterity.nn.priors import FanIn, PriorLike, as_prior
+from posterity.nn.random_module import RandomModule
+
+
+def make_random(
+    layer: RandomModule,
+    prior: PriorLike | None,
+    posterior: Posterior | None,
+    estimator: str,
+    supported: tuple[str, ...],
+) -> None:
+    """Make all parameters of a freshly constructed layer random.
+
+    Args:
+        layer: the layer, whose class has properties for its parameters.
+        prior: what `as_prior` takes. Default: `FanIn()`.
+        posterior: the family. Default: `MeanFieldNormal()`.
+        estimator: one of `supported`.
+        supported: the estimators that the layer has.
+
+    Raises:
+        ValueError: if the layer lacks the estimator, or the posterior is not one that it can use.
+        TypeError: if the prior or the posterior is not one.
+    """
+    check_estimator(layer, estimator, supported)
+    if not (posterior is None or isinstance(posterior, Posterior)):
+        raise TypeError(f"posterior must be a posterity.nn.Posterior such as MeanFieldNormal(), got {posterior!r}")
+    recipe = FanIn() if prior is None else as_prior(prior)
+    layer.__dict__["_random"] = {}
+    layer.__dict__["_estimator"] = estimator
+    for name in [name for name, value in layer._parameters.items() if value is not None]:
+        randomize(layer, name, posterior or MeanFieldNormal(), recipe)
+    check_moments(layer, estimator)
+
+
+def check_moments(layer: RandomModule, estimator: str) -> None:
+    """Refuse `flipout` and `local` on a posterior that is not a factorised normal.
+
+    Raises:
+        ValueError: naming the posterior.
+    """
+    for name, random in layer._random.items():
+        if estimator != "reparam" and random.moments(layer, name) is None:
+            raise ValueError(
+                f"estimator={estimator!r} needs a factorised normal posterior, and {name!r} has {random.posterior!r}; "
+                "use estimator='reparam'"
+            )
+
+
+def uses_estimator(layer: RandomModule) -> bool:
+    """Whether the layer's estimator runs now, rather than the plain layer on one weight draw."""
+    if layer._estimator == "reparam" or "weight" not in layer._random:
+        return False
+    slot = layer._random["weight"].slot()
+    return slot is None or not slot.draw.whole
+
+
+SUPPORTED: Mapping[type[nn.Module], tuple[str, ...]] = {
+    nn.Linear: ("reparam", "flipout", "local"),
+    nn.Conv1d: ("reparam", "flipout"),
+    nn.Conv2d: ("reparam", "flipout"),
+    nn.Conv3d: ("reparam", "flipout"),
+}

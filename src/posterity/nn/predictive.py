@@ -1,0 +1,109 @@
+"""Outputs of a stochastic module under many draws: the fallback of the prediction protocol.
+
+A module takes part in prediction by `predictive_draws(x, num_samples, generator)`, which returns the network's raw
+outputs stacked on a new first dimension (a tensor, or a tuple of tensors), or a list of distributions.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from posterity.kernels import Key, Source
+from posterity.nn.random_module import random_parameters
+
+# Rows (draws times examples) of one vectorised forward, so that its memory stays bounded.
+_MAX_ROWS = 8192
+
+
+def stochastic_draws(module: nn.Module, x: Any, num_samples: int, generator: Source = None) -> Any:
+    """Run a stochastic module `num_samples` times.
+
+    Every forward draws the module's weights once for the whole batch. A network whose random layers all have
+    `estimator="local"` draws no weights, and all its draws run as one vectorised forward.
+
+    Args:
+        module: any module; each call of it is one draw.
+        x: its input: a tensor, a tuple (positional arguments) or a mapping (keyword arguments).
+        num_samples: number of draws.
+        generator: source of the draws. Default: torch's global generator; it is left untouched when one is given.
+
+    Returns:
+        Tensor `[num_samples, batch, ...]`, a tuple of such tensors, or a list of `num_samples` distributions.
+
+    Example:
+        >>> from posterity import nn as bnn
+        >>> stochastic_draws(bnn.Linear(3, 2), torch.ones(5, 3), num_samples=4).shape
+        torch.Size([4, 5, 2])
+    """
+    with forked(generator, module):
+        if isinstance(x, Tensor) and _draws_outputs(module) and not torch.is_grad_enabled():
+            return _vectorized(module, x, num_samples)
+        return stack_outputs([call(module, x) for _ in range(num_samples)])
+
+
+def call(module: nn.Module, x: Any) -> Any:
+    """The module on one input: a tensor, a tuple of positional arguments, or a mapping of keyword arguments."""
+    if isinstance(x, Mapping):
+        return module(**x)
+    if isinstance(x, tuple):
+        return module(*x)
+    return module(x)
+
+
+def stack_outputs(outputs: list[Any]) -> Any:
+    """Outputs of several draws as one: tensors stacked on a new first dimension, distributions left as a list.
+
+    Raises:
+        TypeError: if an output is neither a tensor, a tuple of tensors, an object with `logits`, nor a distribution.
+    """
+    first = outputs[0]
+    if isinstance(first, Tensor):
+        return torch.stack(outputs)
+    if isinstance(first, torch.distributions.Distribution):
+        return outputs
+    if isinstance(getattr(first, "logits", None), Tensor):
+        return torch.stack([output.logits for output in outputs])
+    if isinstance(first, tuple | list) and first and all(isinstance(part, Tensor) for part in first):
+        return tuple(torch.stack(part) for part in zip(*outputs, strict=True))
+    raise TypeError(
+        f"the network returned {type(first).__name__}; a prediction needs a tensor, a (mean, scale) tuple, "
+        "an object with `logits`, or a Distribution"
+    )
+
+
+@contextmanager
+def forked(generator: Source, module: nn.Module) -> Iterator[None]:
+    """Draw from `generator` inside, whatever the module's layers draw with, and leave torch's own generators alone."""
+    if generator is None:
+        yield
+        return
+    if isinstance(generator, Key):
+        seed = int(generator.fold_in(generator.stream).data[0])
+    else:
+        seed = int(torch.randint(0, 2**62, (), generator=generator, device=generator.device))
+    devices = {p.device for p in module.parameters() if p.device.type not in ("cpu", "meta")}
+    kind = next((device.type for device in devices), "cuda")
+    with torch.random.fork_rng([device.index or 0 for device in devices], device_type=kind):
+        torch.manual_seed(seed)
+        yield
+
+
+def _draws_outputs(module: nn.Module) -> bool:
+    """Whether all randomness below the module is in layers that draw outputs, not weights (`estimator="local"`)."""
+    estimators = [getattr(layer, "_estimator", "reparam") for layer, _, _ in random_parameters(module)]
+    return bool(estimators) and set(estimators) == {"local"}
+
+
+def _vectorized(module: nn.Module, x: Tensor, num_samples: int) -> Any:
+    """All draws in blocks of one vectorised forward each; a layer's mean and variance are then computed once."""
+    block = max(1, _MAX_ROWS // max(x.shape[0], 1))
+    parts = []
+    for start in range(0, num_samples, block):
+        count = torch.arange(min(block, num_samples - start), device=x.device)
+        parts.append(torch.vmap(lambda _: module(x), randomness="different")(count))
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)
+    return tuple(torch.cat(part) for part in zip(*parts, strict=True))

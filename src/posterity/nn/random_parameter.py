@@ -1,0 +1,132 @@
+"""One parameter made random: its posterior family, its prior, and the value drawn while a forward runs.
+
+A forward of a root module opens a draw on every random parameter below it and closes it on the way out, so that a
+parameter read several times in one forward (attention, tied layers) has one value. What is open belongs to the
+thread that opened it; nothing else here is state.
+"""
+
+import threading
+
+import torch
+from torch import Tensor, nn
+
+from posterity.kernels import Key, Source
+from posterity.nn.posteriors import Moments, Posterior
+from posterity.nn.priors import Prior
+
+class Draw:
+    """The randomness of one forward of one root module.
+
+    Args:
+        whole: whether every estimator must use one weight draw for all examples, so that the network is one
+            function while this draw is open.
+    """
+
+    def __init__(self, whole: bool = False) -> None:
+        self.whole = whole
+        self._key: Key | None = None
+        self._streams = 0
+
+    def source(self, device: torch.device) -> Source:
+        """Where to take the next random numbers from.
+
+        Torch's global generator in eager code. Inside a compiled graph a counter-based key, drawn once a call from
+        the global generator: the compiler fuses it with its use, where its own generator takes many times longer.
+        """
+        if not torch.compiler.is_compiling():
+            return None
+        if self._key is None:
+            self._key = Key.draw(device)
+        self._streams += 1
+        return self._key.at(self._streams - 1)
+
+
+class Slot:
+    """What one parameter holds while a draw is open: the draw, and what has been taken from it so far."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+        self.value: Tensor | None = None
+        # What the estimators took: flipout's perturbations of weight and bias, its signs for every input shape, and
+        # whether `local` has used up its one draw.
+        self.perturbation: tuple[Tensor, Tensor | None] | None = None
+        self.noise: dict[torch.Size, tuple[Tensor, Tensor]] = {}
+        self.used_once = False
+
+
+class RandomParameter:
+    """The posterior family and the prior of one parameter; tied layers share one such object.
+
+    Args:
+        posterior: the family; its tensors are the layer's parameters `<name>_<key>`.
+        prior: the recipe; its tensors are the layer's buffers `<name>_prior_<key>`.
+    """
+
+    def __init__(self, posterior: Posterior, prior: Prior) -> None:
+        self.posterior = posterior
+        self.prior = prior
+        self._open: dict[int, Slot] = {}
+
+    def tensors(self, module: nn.Module, name: str) -> dict[str, Tensor]:
+        """The posterior's tensors where `module` keeps them."""
+        return {key: getattr(module, f"{name}_{key}") for key in self.posterior.keys}
+
+    def prior_tensors(self, module: nn.Module, name: str) -> dict[str, Tensor]:
+        """The prior's tensors where `module` keeps them."""
+        head = f"{name}_prior_"
+        return {k[len(head) :]: b for k, b in module._buffers.items() if k.startswith(head) and b is not None}
+
+    def value(self, module: nn.Module, name: str) -> Tensor:
+        """The drawn value: the open draw's, taken from it at the first reading, or a fresh one where none is open."""
+        slot = self.slot()
+        if slot is None:
+            return self.draw(module, name, Draw())
+        if slot.value is None:
+            slot.value = self.draw(module, name, slot.draw)
+        return slot.value
+
+    def draw(self, module: nn.Module, name: str, draw: Draw) -> Tensor:
+        """One draw from the posterior."""
+        tensors = self.tensors(module, name)
+        device = next(iter(tensors.values())).device
+        return self.posterior.draw(tensors, draw.source(device))
+
+    def moments(self, module: nn.Module, name: str) -> Moments | None:
+        """The posterior's elementwise mean and scale, where it is a factorised normal."""
+        return self.posterior.moments(self.tensors(module, name))
+
+    def kl(self, module: nn.Module, name: str) -> Tensor:
+        """KL(posterior || prior) in nats, a scalar."""
+        prior = self.prior.distribution(self.prior_tensors(module, name))
+        return self.posterior.kl(self.tensors(module, name), prior)
+
+    def slot(self) -> Slot | None:
+        """What this thread has open, if anything."""
+        return self._open.get(_thread())
+
+    def open(self, draw: Draw) -> bool:
+        """Take values from `draw` until `close`; refused (False) where this thread has a draw open already."""
+        thread = _thread()
+        if thread in self._open:
+            return False
+        self._open[thread] = Slot(draw)
+        return True
+
+    def close(self) -> None:
+        """End what `open` began."""
+        del self._open[_thread()]
+
+    def __getstate__(self) -> tuple[Posterior, Prior]:
+        return self.posterior, self.prior
+
+    def __setstate__(self, state: tuple[Posterior, Prior]) -> None:
+        self.posterior, self.prior = state
+        self._open = {}
+
+    def __repr__(self) -> str:
+        return f"{self.posterior!r}, prior={self.prior!r}"
+
+
+def _thread() -> int:
+    # Dynamo would fold the identifier of the tracing thread into the graph.
+    return 0 if torch.compiler.is_compiling() else threading.get_ident()

@@ -1,0 +1,67 @@
+"""What a stochastic network knows about a batch, and how sure it is."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predictive mixture, summarised: one component for each posterior draw of the network.
+
+    Attributes:
+        mean: classification: predictive probabilities `[batch, classes, *dims]`. Regression: `[batch, *event]`.
+        epistemic: what more data would cure. Classification: mutual information between label and weights, in nats,
+            `[batch, *dims]`. Regression: variance of the draws' means, in the target's unit squared, `[batch, *event]`.
+        aleatoric: noise in the data itself. Classification: mean entropy of the draws, in nats. Regression: mean
+            variance of the draws. Same shape as `epistemic`.
+        distribution: the mixture. Classification: over labels, of batch shape `[batch, *dims]`.
+
+    Source: Depeweg et al. (2018), "Decomposition of uncertainty in Bayesian deep learning".
+
+    Example:
+        >>> import torch, posterity as pt
+        >>> bnn = pt.bayesianize(torch.nn.Linear(4, 3), posterior=pt.nn.MeanFieldNormal(0.5))
+        >>> p = pt.predict(torch.nn.Sequential(bnn), torch.randn(10, 4), task="classification")
+        >>> p.mean.shape, p.epistemic.shape, p.defer(fraction=0.2).sum()
+        (torch.Size([10, 3]), torch.Size([10]), tensor(2))
+    """
+
+    mean: Tensor
+    epistemic: Tensor
+    aleatoric: Tensor
+    distribution: torch.distributions.Distribution
+
+    @property
+    def total(self) -> Tensor:
+        """`aleatoric + epistemic`: the entropy (classification) or the variance (regression) of the mixture."""
+        return self.aleatoric + self.epistemic
+
+    def defer(self, *, threshold: float | None = None, fraction: float | None = None) -> Tensor:
+        """Which examples to hand to somebody who knows better, by total uncertainty.
+
+        An example with several outputs (pixels, targets) counts by their mean.
+
+        Args:
+            threshold: defer what is more uncertain than this (nats, or the target's unit squared).
+            fraction: defer this share of the batch, the most uncertain first; rounded to whole examples.
+
+        Returns:
+            Boolean tensor `[batch]`.
+
+        Raises:
+            ValueError: unless exactly one of the two is given, or if `fraction` is outside [0, 1].
+        """
+        if (threshold is None) == (fraction is None):
+            raise ValueError("defer: give either threshold= or fraction=")
+        total = self.total.flatten(1).mean(1) if self.total.dim() > 1 else self.total
+        if threshold is not None:
+            return total > threshold
+        assert fraction is not None
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"defer: fraction must be between 0 and 1, got {fraction}")
+        count = int(fraction * len(total) + 0.5)
+        deferred = torch.zeros_like(total, dtype=torch.bool)
+        deferred[total.topk(count).indices] = True
+        return deferred

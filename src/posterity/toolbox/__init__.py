@@ -1,0 +1,26 @@
+"""Floor 9: what people do with uncertainty: calibration, detection of the unknown, deferral, the HTML report."""
+
+from posterity.toolbox.calibration import (
+    Reliability,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability,
+)
+from posterity.toolbox.comparison import Comparison
+from posterity.toolbox.deferral import DeferralCurve, deferral_curve
+from posterity.toolbox.detection import auroc
+from posterity.toolbox.report import Answers, render_report
+
+
+__all__ = [
+    "Answers",
+    "Comparison",
+    "DeferralCurve",
+    "Reliability",
+    "auroc",
+    "deferral_curve",
+    "expected_calibration_error",
+    "negative_log_likelihood",
+    "reliability",
+    "render_report",
+]
