@@ -33,10 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(argv)
     except KeyboardInterrupt:
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # a second Ctrl-C must not cut the first one's answer short
+        # A second Ctrl-C must not cut the answer to the first one short.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("Interrupted.", file=sys.stderr)
+        # CPython remembers an interrupt inside an `exec` of text (imports do that) as unhandled, and would
+        # end the process by the signal in spite of the exit code; the next `exec` of text makes it forget.
+        exec("")
         return _INTERRUPTED
     finally:
         if before is not None and signal.getsignal(signal.SIGINT) != before:
@@ -75,8 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help="train a Bayesian network on real data and report what it knows",
-        description="Train a small network on handwritten digits, make it Bayesian with one call, and show what it "
-        "says about digits that it has never seen.",
+        description="Train a small network on handwritten digits, make it Bayesian with one call, and "
+        "show what it says about digits that it has never seen.",
     )
     demo.add_argument(
         "name", nargs="?", choices=["digits"], default="digits", help="which demo (default: digits)"

@@ -84,8 +84,8 @@ def compare(metrics: DigitsMetrics) -> list[Comparison]:
         ),
         Comparison(
             "Unknown digits noticed (AUROC)",
-            "How likely an unknown digit scores higher than a known one: by epistemic uncertainty here, by the "
-            "softmax's entropy there.",
+            "How likely an unknown digit looks stranger than a known one: by epistemic uncertainty for the "
+            "Bayesian network, by the entropy of its answer for the other.",
             metrics.ood_auroc_epistemic,
             metrics.ood_auroc_softmax,
             True,
@@ -101,11 +101,11 @@ def report(result: DigitsResult, rows: list[Comparison]) -> str:
     names = [str(digit) for digit in data.classes]
     held_out = _in_words(sorted({str(digit) for digit in data.unknown_digits.tolist()}))
     return render_report(
-        title="What a network knows, and what it doesn’t",
+        title="What a network knows, and what it doesn\u2019t",
         summary=(
             f"A small network learned to read the handwritten digits {_in_words(names)}. It has never seen "
-            f"{held_out}. Then one call made it Bayesian. What does it say now, about digits that it knows and "
-            "about those that it doesn’t?"
+            f"{held_out}. Then one call made it Bayesian. What does it say now, about digits that it knows "
+            "and about those that it doesn\u2019t?"
         ),
         class_names=names,
         comparisons=rows,

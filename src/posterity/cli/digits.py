@@ -34,7 +34,7 @@ class DigitsMetrics(NamedTuple):
 
 
 class DigitsData(NamedTuple):
-    """Images `[batch, 1, 8, 8]` from 0 to 1; labels `[batch]` count through `classes`; digits are what was written."""
+    """Images `[batch, 1, 8, 8]` from 0 to 1, labels `[batch]` indexing `classes`, digits `[batch]`."""
 
     classes: tuple[int, ...]
     train_images: Tensor
@@ -68,14 +68,14 @@ def run_digits(
     seed: int = 0,
     *,
     epochs: int = 40,
-    bayesian_epochs: int = 40,
+    bayesian_epochs: int = 20,
     num_samples: int = 64,
     progress: bool = False,
 ) -> DigitsResult:
-    """Train on all digits but `held_out`, make the network Bayesian, go on training, and ask it about all digits.
+    """Train on all digits but `held_out`, make the network Bayesian, train on, and ask it about all digits.
 
-    The caller's random generator, number of threads and everything else global are as before afterwards; the same
-    arguments give the same figures (`seconds` aside).
+    The caller's random generator and number of threads are as before afterwards; the same arguments give the
+    same figures (`seconds` aside).
 
     Args:
         held_out: The digits never shown in training.
@@ -86,10 +86,13 @@ def run_digits(
         progress: Whether to show a live line.
 
     Raises:
-        ValueError: If `held_out` or `seed` is out of range, as `check_arguments` says.
+        ValueError: If `held_out` or `seed` is out of range, as `check_arguments` says, or a number of epochs is
+            less than 1.
         ModuleNotFoundError: If scikit-learn isn't installed.
     """
     check_arguments(held_out, seed)
+    if epochs < 1 or bayesian_epochs < 1:
+        raise ValueError(f"both trainings need at least 1 epoch; got {epochs} and {bayesian_epochs}")
     start = time.perf_counter()
     with _own_randomness_and_threads(seed):
         data = load_digits(held_out, seed)
@@ -145,7 +148,7 @@ def check_arguments(held_out: Sequence[int], seed: int) -> None:
 
 
 def load_digits(held_out: Sequence[int], seed: int) -> DigitsData:
-    """scikit-learn's digits: three quarters of the known ones to train on, a quarter and all unknown ones to test."""
+    """scikit-learn's digits: a quarter of the known ones kept for testing, and all unknown ones."""
     try:
         from sklearn.datasets import load_digits as bundled_digits
         from sklearn.model_selection import train_test_split
@@ -195,26 +198,33 @@ def train(network: nn.Module, data: DigitsData, epochs: int, progress: bool = Fa
         for images, labels in _batches(data, epochs):
             loss = F.cross_entropy(network(images), labels)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             line.update(loss=loss.detach())
 
 
 def train_bayesian(bnn: nn.Module, data: DigitsData, epochs: int, progress: bool = False) -> None:
-    """Train a Bayesian network in the ordinary way: only the loss has a second term, the KL."""
+    """Train a Bayesian network in the ordinary way: only the loss has a second term, the KL.
+
+    The learning rate falls to zero, since the gradients of a Bayesian network are noisy to the end.
+    """
     optimizer = torch.optim.Adam(bnn.parameters(), lr=1e-3, fused=True)
-    with Progress("Training, Bayesian", total=epochs * _num_batches(data), enabled=progress) as line:
+    steps = epochs * _num_batches(data)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    with Progress("Training, Bayesian", total=steps, enabled=progress) as line:
         for images, labels in _batches(data, epochs):
             loss = pt.elbo_loss(bnn, F.cross_entropy(bnn(images), labels), num_data=len(data.train_labels))
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            schedule.step()
             line.update(loss=loss.detach())
 
 
 def entropy(probs: Tensor) -> Tensor:
     """The entropy of each row of `probs`, in nats."""
-    return torch.special.entr(probs).sum(-1)
+    terms: Tensor = torch.special.entr(probs)
+    return terms.sum(-1)
 
 
 def _num_batches(data: DigitsData) -> int:
@@ -223,7 +233,7 @@ def _num_batches(data: DigitsData) -> int:
 
 def _batches(data: DigitsData, epochs: int) -> Iterator[tuple[Tensor, Tensor]]:
     for _ in range(epochs):
-        for rows in torch.randperm(len(data.train_labels)).split(BATCH_SIZE):
+        for rows in torch.split(torch.randperm(len(data.train_labels)), BATCH_SIZE):
             yield data.train_images[rows], data.train_labels[rows]
 
 
@@ -233,7 +243,7 @@ def _accuracy(probs: Tensor, labels: Tensor) -> float:
 
 @contextlib.contextmanager
 def _own_randomness_and_threads(seed: int) -> Iterator[None]:
-    """Draw from `seed` inside, on one thread: networks this small gain nothing from more, and sums stay the same."""
+    """Draw from `seed`, on one thread: so small a network gains nothing from more, and sums stay the same."""
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would reseed accelerators too

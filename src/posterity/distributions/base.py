@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
-from posterity.distributions.noise import Generator
-from posterity.runtime import validation
+from posterity.kernels import Source
+from posterity.runtime import validation_enabled
 
 
 class Distribution(torch.distributions.Distribution):
-    """A `torch.distributions.Distribution` with every statistic, tails that keep their accuracy, and generators.
+    """A `torch.distributions.Distribution` with every statistic, accurate tails, and generators.
 
-    What has a closed form is overridden in the leaf. What is mathematically undefined for a distribution raises
-    `NotImplementedError` with the reason.
+    What has a closed form is overridden in the leaf. What is mathematically undefined for a distribution
+    raises `NotImplementedError` with the reason.
 
     Args:
         batch_shape: The shape over which parameters are batched.
@@ -66,7 +66,7 @@ class Distribution(torch.distributions.Distribution):
         return self.cdf(value).log()
 
     def survival_function(self, value: Tensor) -> Tensor:
-        """P(X > value), of shape `sample_shape + batch_shape`; for vectors, that every entry exceeds its own."""
+        """P(X > value), of shape `sample_shape + batch_shape`."""
         self._refuse_vectors("survival_function")
         return 1 - self.cdf(value)
 
@@ -89,23 +89,23 @@ class Distribution(torch.distributions.Distribution):
         return kl_divergence(self, other)
 
     def cross_entropy(self, other: torch.distributions.Distribution) -> Tensor:
-        """-E[log other(X)] for X from self, in nats, of shape `batch_shape`: entropy plus KL(self || other)."""
+        """-E[log other(X)] for X from self, in nats: entropy plus KL(self || other)."""
         return self.entropy() + self.kl_divergence(other)
 
     # Draws.
 
-    def sample(self, sample_shape: _size = (), *, generator: Generator = None) -> Tensor:
+    def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws of shape `sample_shape + batch_shape + event_shape`, without gradients.
 
         Args:
             sample_shape: The shape of independent draws for each element of the batch.
-            generator: Where the random numbers come from; None is torch's global generator, which is not
-                touched otherwise.
+            generator: Where the random numbers come from, a `torch.Generator` or a `posterity.kernels.Key`;
+                None is torch's global generator, which is not touched otherwise.
         """
         with torch.no_grad():
             return self.rsample(sample_shape, generator=generator)
 
-    def rsample(self, sample_shape: _size = (), *, generator: Generator = None) -> Tensor:
+    def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws through which gradients reach the parameters, shaped and randomised as in `sample`."""
         raise NotImplementedError(
             f"{type(self).__name__} has no reparameterised draws: its draws are not a smooth function of its "
@@ -196,7 +196,7 @@ class Distribution(torch.distributions.Distribution):
         return value
 
     def _checked_level(self, level: Tensor) -> Tensor:
-        """`level` as a tensor of probabilities in [0, 1] that broadcasts against the batch (scalar events)."""
+        """`level` as a tensor of probabilities in [0, 1] that broadcasts against the batch."""
         level = self._checked_value(level)
         self._check_values("value of icdf", level, constraints.unit_interval)
         return level
@@ -215,7 +215,7 @@ class Distribution(torch.distributions.Distribution):
     def _check_values(self, name: str, value: Tensor, constraint: constraints.Constraint) -> None:
         validates = self._validate_values
         if validates is None:
-            validates = validation.validation_enabled()
+            validates = validation_enabled()
         if not validates or torch.compiler.is_compiling() or value.device.type == "meta":
             return
         valid: Tensor = constraint.check(value)  # type: ignore[no-untyped-call]
@@ -226,7 +226,7 @@ class Distribution(torch.distributions.Distribution):
         offender = value.reshape(valid.numel(), -1).index_select(0, first).squeeze()
         raise ValueError(
             f"{name} of {type(self).__name__} must satisfy {constraint!r}, but this tensor of shape "
-            f"{tuple(value.shape)} holds {offender}. Correct the value, or switch value checks off with "
+            f"{tuple(value.shape)} holds {offender!s}. Correct the value, or switch value checks off with "
             "posterity.runtime.set_validation(False)."
         )
 
@@ -339,7 +339,7 @@ def fit_data(owner: str, data: Tensor) -> Tensor:
             f"data of {owner}.fit must hold draws along dimension 0, but its shape is {tuple(data.shape)}."
         )
     data = data if data.is_floating_point() else data.to(torch.get_default_dtype())
-    if validation.validation_enabled() and not torch._is_all_true(data.isfinite()):
+    if validation_enabled() and not torch._is_all_true(data.isfinite()):
         raise ValueError(f"data of {owner}.fit must be finite, but holds NaN or infinities.")
     return data
 

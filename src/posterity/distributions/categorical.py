@@ -5,11 +5,12 @@ from typing import Self
 import torch
 from torch import Tensor
 from torch.distributions import constraints
+from torch.distributions.utils import lazy_property
 from torch.types import _size
 
 from posterity.distributions.base import Distribution, broadcast_shapes
 from posterity.distributions.kl import register_kl
-from posterity.distributions.noise import Generator, uniform
+from posterity.kernels import Source, uniform
 
 
 class Categorical(Distribution, torch.distributions.Categorical):
@@ -69,6 +70,13 @@ class Categorical(Distribution, torch.distributions.Categorical):
         new._param = new.__dict__["probs" if "probs" in new.__dict__ else "logits"]
         return new
 
+    @lazy_property
+    def logits(self) -> Tensor:
+        """Normalised log probabilities, `[*batch_shape, K]`; minus infinity for an excluded class."""
+        # torch clamps at log(eps) instead; the inner clamp keeps the gradient of an excluded class at zero.
+        log_probs = self.probs.clamp(min=torch.finfo(self.probs.dtype).tiny).log()
+        return torch.where(self.probs > 0, log_probs, -torch.inf)
+
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of the classes `value`, of shape `sample_shape + batch_shape`."""
         index = self._checked_value(value, support=True).long().unsqueeze(-1)
@@ -102,7 +110,7 @@ class Categorical(Distribution, torch.distributions.Categorical):
         levels = levels.clamp(min=torch.finfo(levels.dtype).tiny)
         return torch.searchsorted(cumulative.expand(*shape, -1).contiguous(), levels).squeeze(-1)
 
-    def sample(self, sample_shape: _size = (), *, generator: Generator = None) -> Tensor:
+    def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Class indices of shape `sample_shape + batch_shape`, by the inverse cdf of uniform noise.
 
         Probabilities are resolved to half a unit of rounding at 1 (6e-8 in float32); a class of probability
@@ -112,10 +120,11 @@ class Categorical(Distribution, torch.distributions.Categorical):
             shape = self._extended_shape(sample_shape)
             cumulative = self.probs.cumsum(-1)
             total = cumulative[..., -1]
-            noise = uniform(shape, self.probs, generator)
+            noise = uniform(shape, source=generator, dtype=cumulative.dtype, device=cumulative.device)
             below = torch.minimum(noise * total, torch.nextafter(total, torch.zeros_like(total)))
             # searchsorted wants the draws of one row of weights last.
-            flat = below.reshape(-1, *self.batch_shape).movedim(0, -1).contiguous()
+            num_draws = shape[: len(shape) - len(self.batch_shape)].numel()
+            flat = below.reshape(num_draws, *self.batch_shape).movedim(0, -1).contiguous()
             drawn = torch.searchsorted(cumulative.contiguous(), flat, right=True)
             return drawn.movedim(-1, 0).reshape(shape)
 
@@ -135,7 +144,7 @@ class Categorical(Distribution, torch.distributions.Categorical):
         return self._param.argmax(-1)
 
     def entropy(self) -> Tensor:
-        """Entropy in nats, of shape `batch_shape`; classes of probability zero add nothing, to gradients too."""
+        """Entropy in nats, of shape `batch_shape`; classes of probability zero add nothing to it."""
         possible = self.probs > 0
         log_probs = torch.where(possible, self.logits, 0)
         return -(self.probs * log_probs).sum(-1)
@@ -161,14 +170,16 @@ class Categorical(Distribution, torch.distributions.Categorical):
             raise TypeError(f"data of Categorical.fit must be a tensor of class indices, not {kind}.")
         if data.dim() == 0 or data.numel() == 0:
             raise ValueError(
-                f"data of Categorical.fit must hold draws along dimension 0, but its shape is {tuple(data.shape)}."
+                "data of Categorical.fit must hold draws along dimension 0, but its shape is "
+                f"{tuple(data.shape)}."
             )
         data = data.long()
         least, most = int(data.min()), int(data.max())
         num_classes = most + 1 if num_classes is None else num_classes
         if least < 0 or most >= num_classes:
             raise ValueError(
-                f"data of Categorical.fit must lie in 0, ..., {num_classes - 1}, but range from {least} to {most}."
+                f"data of Categorical.fit must lie in 0, ..., {num_classes - 1}, but range from {least} to "
+                f"{most}."
             )
         counts = torch.zeros(*data.shape[1:], num_classes, device=data.device)
         draws = data.movedim(0, -1)

@@ -9,6 +9,7 @@ from posterity.distributions.base import Distribution, broadcast_shapes
 
 _RELATIVE_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 _MAX_REFINEMENTS = 5
+_MAX_VALUES = 2**16
 
 
 def expectation(
@@ -18,10 +19,10 @@ def expectation(
 ) -> Tensor:
     r"""$E_p[f(X)]$: summed over a finite support, integrated over the line for a continuous scalar.
 
-    The line is cut at quantiles of `p` (of each component of a mixture) and of `others`, and a Gauss-Kronrod rule
-    of 15 points runs over each piece, with the two ends mapped to infinity. Pieces are halved until the rule
-    differs from its embedded 7-point rule by at most 1e-9 (float64; float32 1e-5) of the integral of
-    $|p f|$ plus 1. Gradients flow through `p` and `function` at fixed nodes, which is exact to the same order.
+    The line is cut at quantiles of `p` (of each component of a mixture) and of `others`, and a Gauss-Kronrod
+    rule of 15 points runs over each piece, with the two ends mapped to infinity. Pieces are halved until the
+    rule differs from its embedded 7-point rule by at most 1e-9 (float64; float32 1e-5) of the integral of
+    $|p f|$ plus 1. Gradients flow through `p` and `function` at fixed nodes.
 
     Args:
         p: A distribution over finitely many values, or over the line.
@@ -46,8 +47,8 @@ def expectation(
         return _sum(p, function)
     if p.event_shape or p.support is None or p.support.is_discrete:
         raise NotImplementedError(
-            f"{type(p).__name__} with events of shape {tuple(p.event_shape)} has neither a finite support to sum over "
-            "nor a line to integrate over: a Monte Carlo estimate with its standard error is what is left."
+            f"{type(p).__name__} with events of shape {tuple(p.event_shape)} has neither a finite support to "
+            "sum over nor a line to integrate over: what is left is a Monte Carlo estimate with its error."
         )
     return _integral(p, function, others)
 
@@ -68,7 +69,8 @@ def _integral(
     with torch.no_grad():
         lower, upper = p.icdf(p._level(0.0)), p.icdf(p._level(1.0))
         cuts = [d._landmarks() for d in (p, *others) if isinstance(d, Distribution)]
-        points = torch.cat([c.expand(-1, *batch_shape) for c in cuts]).clamp(lower, upper).sort(0).values
+        aligned = [c.reshape(-1, *(1,) * (len(batch_shape) + 1 - c.dim()), *c.shape[1:]) for c in cuts]
+        points = torch.cat([c.expand(-1, *batch_shape) for c in aligned]).clamp(lower, upper).sort(0).values
 
     def integrand(x: Tensor) -> Tensor:
         density = p.prob(x)
@@ -81,8 +83,8 @@ def _integral(
             return value
         points = _refined(points, lower, upper)
     raise ArithmeticError(
-        f"An integral under {type(p).__name__} did not reach the relative accuracy {tolerance}: the estimated error "
-        f"is {float(error.max())}. The integral may diverge; float64 parameters allow a finer one."
+        f"An integral under {type(p).__name__} did not reach the relative accuracy {tolerance}: the "
+        f"estimated error is {float(error.max())}. It may diverge, or need float64 parameters."
     )
 
 
@@ -97,7 +99,7 @@ def _refined(points: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
 def _gauss_kronrod(
     integrand: Callable[[Tensor], Tensor], points: Tensor, lower: Tensor, upper: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The integral from `lower` to `upper`, the sum of its pieces' error estimates, and the integral of |f|."""
+    """The integral, the sum of the error estimates of its pieces, and the integral of |f|."""
     column = (-1,) + (1,) * points.dim()
     nodes = points.new_tensor(_NODES).reshape(column)
     kronrod = points.new_tensor(_KRONROD).reshape(column)
@@ -116,7 +118,10 @@ def _gauss_kronrod(
     outer_jacobian = torch.where(endless, (1 - nodes) ** -2, 1) * reach.abs()
     x = torch.cat([inner, outer], dim=1)
     jacobian = torch.cat([inner_jacobian, outer_jacobian], dim=1)
-    heights = integrand(x.flatten(0, 1)).reshape(x.shape) * jacobian
+    # A few pieces at a time: a mixture multiplies every node by its number of components.
+    at_once = max(1, _MAX_VALUES // (len(_NODES) * points[0].numel() + 1))
+    evaluated = [integrand(part.flatten(0, 1)).reshape(part.shape) for part in x.split(at_once, dim=1)]
+    heights = torch.cat(evaluated, dim=1) * jacobian
     pieces = (kronrod * heights).sum(0)
     error = (pieces - (gauss * heights).sum(0)).detach().abs().sum(0)
     magnitude = (kronrod * heights.detach().abs()).sum((0, 1))

@@ -9,14 +9,14 @@ from torch.types import _size
 
 from posterity.distributions.base import Distribution
 from posterity.distributions.kl import kl_divergence, register_kl
-from posterity.distributions.noise import Generator
+from posterity.kernels import Source
 
 
 class Independent(Distribution, torch.distributions.Independent[Distribution]):
     """The rightmost batch dimensions of a distribution, made part of one event.
 
-    The cdf is the joint one, P(every entry <= its own value), and the survival function likewise P(every entry >
-    its own value); the two do not add up to 1. Mean, variance, mode and median are those of the entries.
+    The cdf is the joint one, P(every entry <= its own value), and the survival function likewise P(every
+    entry > its own value); the two do not add up to 1. Mean, variance, mode and median are the entries'.
 
     Args:
         base_distribution: A distribution of this library.
@@ -103,11 +103,11 @@ class Independent(Distribution, torch.distributions.Independent[Distribution]):
         """Sum of the entries' entropies, in nats, of shape `batch_shape`."""
         return self._sum(self.base_dist.entropy())
 
-    def sample(self, sample_shape: _size = (), *, generator: Generator = None) -> Tensor:
+    def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws of shape `sample_shape + batch_shape + event_shape`."""
         return self.base_dist.sample(sample_shape, generator=generator)
 
-    def rsample(self, sample_shape: _size = (), *, generator: Generator = None) -> Tensor:
+    def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws through which gradients reach the parameters, where the base has them."""
         return self.base_dist.rsample(sample_shape, generator=generator)
 
@@ -117,6 +117,9 @@ class Independent(Distribution, torch.distributions.Independent[Distribution]):
         raise NotImplementedError(
             "Independent.fit does not know the family of the entries: fit that, then use to_event()."
         )
+
+    def _like(self) -> Tensor:
+        return self.base_dist._like()
 
     def _sum(self, entries: Tensor) -> Tensor:
         return _sum_rightmost(entries, self.reinterpreted_batch_ndims)

@@ -14,7 +14,7 @@ def kl_divergence(p: torch.distributions.Distribution, q: torch.distributions.Di
     r"""KL(p || q) $= E_p[\log p(X) - \log q(X)]$ in nats.
 
     A formula registered with `torch.distributions.register_kl` is used where there is one. Otherwise
-    distributions over finitely many values are summed, and continuous ones over the line are integrated to the
+    distributions over finitely many values are summed, and continuous ones over the line integrated to the
     accuracy that `posterity.distributions.expectation` states.
 
     Args:
@@ -22,7 +22,7 @@ def kl_divergence(p: torch.distributions.Distribution, q: torch.distributions.Di
         q: What they are compared with; its batch shape broadcasts against that of `p`.
 
     Returns:
-        Tensor: Of the shape that the two batch shapes broadcast to; infinite where `q` excludes what `p` allows.
+        Tensor: Of the shape that the batch shapes broadcast to; infinite where `q` excludes what `p` allows.
 
     Raises:
         ValueError: Event shapes differ or batch shapes do not broadcast.
@@ -41,6 +41,9 @@ def kl_divergence(p: torch.distributions.Distribution, q: torch.distributions.Di
             "use to_event() on one of them."
         )
     broadcast_shapes("batch shapes of p and q", p=p.batch_shape, q=q.batch_shape)
+    formula = _FORMULAS.get((type(p), type(q)))
+    if formula is not None:
+        return formula(p, q)
     try:
         return torch.distributions.kl_divergence(p, q)
     except NotImplementedError:
@@ -51,11 +54,14 @@ def kl_divergence(p: torch.distributions.Distribution, q: torch.distributions.Di
 
 _Formula = TypeVar("_Formula", bound=Callable[..., Tensor])
 
+# By exact types, which no registration is more specific than. Dynamo can trace this lookup, but not torch's.
+_FORMULAS: dict[tuple[type, type], Callable[..., Tensor]] = {}
+
 
 def register_kl(
     type_p: type[torch.distributions.Distribution], type_q: type[torch.distributions.Distribution]
 ) -> Callable[[_Formula], _Formula]:
-    """`torch.distributions.register_kl` with its type: a decorator for a formula of two distributions.
+    """`torch.distributions.register_kl`, found under `torch.compile` too: decorates a formula of `p` and `q`.
 
     Example:
         >>> from posterity.distributions import Normal
@@ -67,7 +73,13 @@ def register_kl(
         >>> kl_divergence(Exact(0.0, 1.0), Exact(0.0, 1.0))
         tensor(0.)
     """
-    decorator: Callable[[_Formula], _Formula] = torch.distributions.register_kl(type_p, type_q)  # type: ignore[no-untyped-call]
+    register_with_torch = torch.distributions.register_kl(type_p, type_q)  # type: ignore[no-untyped-call]
+
+    def decorator(formula: _Formula) -> _Formula:
+        _FORMULAS[type_p, type_q] = formula
+        register_with_torch(formula)
+        return formula
+
     return decorator
 
 

@@ -9,8 +9,8 @@ from torch.types import _size
 
 from posterity.distributions.base import Distribution, broadcast_parameters, fit_data
 from posterity.distributions.kl import register_kl
-from posterity.distributions.noise import Generator, centred_uniform
 from posterity.distributions.normal import Normal
+from posterity.kernels import Source, uniform
 
 
 class Laplace(Distribution, torch.distributions.Laplace):
@@ -34,6 +34,9 @@ class Laplace(Distribution, torch.distributions.Laplace):
         >>> d.sample((2,), generator=torch.Generator().manual_seed(0)).shape
         torch.Size([2])
     """
+
+    loc: Tensor
+    scale: Tensor
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         self.loc, self.scale = broadcast_parameters("Laplace", loc=loc, scale=scale)
@@ -68,10 +71,15 @@ class Laplace(Distribution, torch.distributions.Laplace):
         above = -(2 * (1 - level.clamp(min=0.5))).log()
         return self.loc + self.scale * torch.where(level < 0.5, below, above)
 
-    def rsample(self, sample_shape: _size = (), *, generator: Generator = None) -> Tensor:
-        """Draws by the inverse cdf of uniform noise that is never 0 or 1, of shape `sample_shape + batch_shape`."""
-        u = centred_uniform(self._extended_shape(sample_shape), self.loc, generator)
-        return self.loc - self.scale * u.sign() * torch.log1p(-2 * u.abs())
+    def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
+        """Draws by the inverse cdf of noise that is never 0 or 1, of shape `sample_shape + batch_shape`."""
+        shape = self._extended_shape(sample_shape)
+        u = uniform(shape, source=generator, dtype=self.loc.dtype, device=self.loc.device)
+        # torch's uniform numbers are multiples of eps / 2 in [0, 1). Half a step more, exact once they are
+        # centred, makes them symmetric and keeps them from 0 and from both ends.
+        half_step = torch.finfo(u.dtype).eps / 4
+        centred = (u - 0.5 + half_step).clamp(max=0.5 - half_step)
+        return self.loc - self.scale * centred.sign() * torch.log1p(-2 * centred.abs())
 
     @property
     def median(self) -> Tensor:

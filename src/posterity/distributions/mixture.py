@@ -17,7 +17,8 @@ from torch.types import _size
 from posterity.distributions.base import Distribution, broadcast_shapes
 from posterity.distributions.categorical import Categorical
 from posterity.distributions.expectation import expectation
-from posterity.distributions.noise import Generator
+from posterity.distributions.lifted import lift
+from posterity.kernels import Key, Source
 
 
 class FiniteMixture(Distribution):
@@ -63,10 +64,10 @@ class FiniteMixture(Distribution):
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which lies the probability `value` in [0, 1], for scalar events.
 
-        The quantile lies between the least and the greatest of the components' own. That bracket is halved until
-        it is below the rounding of its ends (65 times in float64, 36 in float32), so the result is as accurate as
-        the cdf allows. Gradients come from the implicit function theorem. Discrete: the least value whose cdf
-        reaches the probability.
+        The quantile lies between the least and the greatest of the components' own. That bracket is halved
+        until it is below the rounding of its ends (65 times in float64, 36 in float32), so the result is as
+        accurate as the cdf allows. Gradients come from the implicit function theorem. A discrete mixture
+        gives the least value whose cdf reaches the probability.
         """
         self._refuse_vectors("icdf")
         level = self._checked_level(value)
@@ -99,8 +100,8 @@ class FiniteMixture(Distribution):
     def mode(self) -> Tensor:
         """Where the density is greatest (scalar or finite events), to the root of the dtype's precision.
 
-        The best of the points that cut the line at the components' quantiles, refined between its neighbours by
-        golden sections.
+        The best of the points that cut the line at the components' quantiles, refined between its neighbours
+        by golden sections.
         """
         with torch.no_grad():
             if self.has_enumerate_support:
@@ -111,13 +112,14 @@ class FiniteMixture(Distribution):
                 return values.gather(0, index).squeeze(0)
             if self.event_shape or self._is_discrete():
                 raise NotImplementedError(
-                    f"{type(self).__name__}.mode is searched for on a line or in a finite support only, but the "
-                    f"events have shape {tuple(self.event_shape)}: maximise log_prob from the components' modes."
+                    f"{type(self).__name__}.mode is searched for on a line or in a finite support only, but "
+                    f"the events have shape {tuple(self.event_shape)}: maximise log_prob from the "
+                    "components' modes."
                 )
             return self._golden_section(self._landmarks())
 
     def entropy(self) -> Tensor:
-        """Entropy in nats, of shape `batch_shape`: summed, or integrated as accurately as `expectation` states.
+        """Entropy in nats, of shape `batch_shape`: summed, or integrated to the accuracy of `expectation`.
 
         Raises:
             NotImplementedError: Events are vectors over which there is neither a sum nor a scalar integral.
@@ -125,19 +127,21 @@ class FiniteMixture(Distribution):
         """
         if self.event_shape and not self.has_enumerate_support:
             raise NotImplementedError(
-                f"{type(self).__name__}.entropy has no closed form, and events of shape {tuple(self.event_shape)} "
-                "are out of reach of quadrature. A Monte Carlo estimate, the mean of -log_prob over draws, has a "
-                "standard error and is therefore never put in its place silently."
+                f"{type(self).__name__}.entropy has no closed form, and events of shape "
+                f"{tuple(self.event_shape)} are out of reach of quadrature. A Monte Carlo estimate, the mean "
+                "of -log_prob over draws, has a standard error: it is never put in its place silently."
             )
         return expectation(self, lambda x: -self.log_prob(x))
 
-    def sample(self, sample_shape: _size = (), *, generator: Generator = None) -> Tensor:
+    def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws of shape `sample_shape + batch_shape + event_shape`: a component, then a draw from it."""
         with torch.no_grad():
             sample_shape = torch.Size(sample_shape)
-            chosen = self.mixture_distribution.sample(sample_shape, generator=generator)
+            # A key is a value and would give both draws the same numbers.
+            choice, draw = generator.split() if isinstance(generator, Key) else (generator, generator)
+            chosen = self.mixture_distribution.sample(sample_shape, generator=choice)
             rank = len(self.event_shape)
-            draws = self._each(lambda d: d.sample(sample_shape, generator=generator), rank)
+            draws = self._each(lambda d: d.sample(sample_shape, generator=draw), rank)
             index = chosen.reshape(chosen.shape + (1,) * (rank + 1))
             return draws.gather(-1 - rank, index.expand(*chosen.shape, 1, *self.event_shape)).squeeze(
                 -1 - rank
@@ -147,8 +151,8 @@ class FiniteMixture(Distribution):
     def fit(cls, *args: object, **kwargs: object) -> NoReturn:
         """Refused: the likelihood of a mixture of location-scale families has no maximum."""
         raise NotImplementedError(
-            f"{cls.__name__}.fit is undefined: the likelihood of a mixture grows without bound as one component "
-            "shrinks onto a single draw. Put a prior on the components and use variational or Monte Carlo inference."
+            f"{cls.__name__}.fit is undefined: the likelihood of a mixture grows without bound as one "
+            "component shrinks onto a single draw. Put a prior on the components and infer them instead."
         )
 
     def _log_mix(self, each: Tensor) -> Tensor:
@@ -220,7 +224,7 @@ class MixtureSameFamily(FiniteMixture, torch.distributions.MixtureSameFamily):
         validate_args: Whether values are checked; None follows the library's switch.
 
     Raises:
-        TypeError: One of the two is not such a distribution of this library.
+        TypeError: One of the two is not such a distribution.
         ValueError: Their shapes do not fit each other.
 
     Source: McLachlan and Peel, Finite Mixture Models, 2000, https://doi.org/10.1002/0471721182
@@ -232,35 +236,38 @@ class MixtureSameFamily(FiniteMixture, torch.distributions.MixtureSameFamily):
         (tensor(0.), tensor(2.), tensor(0.5000))
     """
 
+    _mixture_distribution: Categorical
+    _component_distribution: Distribution
+
     def __init__(
         self,
-        mixture_distribution: Categorical,
-        component_distribution: Distribution,
+        mixture_distribution: torch.distributions.Categorical,
+        component_distribution: torch.distributions.Distribution,
         validate_args: bool | None = None,
     ) -> None:
         for name, given, kind in (
-            ("mixture_distribution", mixture_distribution, Categorical),
-            ("component_distribution", component_distribution, Distribution),
+            ("mixture_distribution", mixture_distribution, torch.distributions.Categorical),
+            ("component_distribution", component_distribution, torch.distributions.Distribution),
         ):
             if not isinstance(given, kind):
                 raise TypeError(
-                    f"{name} of MixtureSameFamily must be a posterity {kind.__name__}, not "
-                    f"{type(given).__module__}.{type(given).__name__}."
+                    f"{name} of MixtureSameFamily must be a {kind.__name__}, not {type(given).__name__}."
                 )
-        num_components = mixture_distribution._num_events
+        mixture, component = cast(Categorical, lift(mixture_distribution)), lift(component_distribution)
+        num_components = mixture._num_events
         stacked = component_distribution.batch_shape
         if not stacked or stacked[-1] != num_components:
             raise ValueError(
-                f"component_distribution must have the {num_components} components of mixture_distribution as its "
-                f"last batch dimension, but its batch_shape is {tuple(stacked)}."
+                f"component_distribution must have the {num_components} components of mixture_distribution "
+                f"as its last batch dimension, but its batch_shape is {tuple(stacked)}."
             )
         batch_shape = broadcast_shapes(
             "batch shapes in MixtureSameFamily",
             mixture_distribution=mixture_distribution.batch_shape,
             component_distribution=stacked[:-1],
         )
-        self._mixture_distribution = mixture_distribution.expand(batch_shape)
-        self._component_distribution = component_distribution.expand((*batch_shape, num_components))
+        self._mixture_distribution = mixture.expand(batch_shape)
+        self._component_distribution = component.expand((*batch_shape, num_components))
         self._num_component = num_components
         self._event_ndims = len(component_distribution.event_shape)
         Distribution.__init__(
@@ -275,6 +282,11 @@ class MixtureSameFamily(FiniteMixture, torch.distributions.MixtureSameFamily):
         new._component_distribution = self._component_distribution.expand((*batch_shape, self._num_component))
         new._batch_shape = batch_shape
         return new
+
+    @constraints.dependent_property
+    def support(self) -> constraints.Constraint:
+        """What lies in the support of every component."""
+        return _EveryComponent(cast(constraints.Constraint, self._component_distribution.support))
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
@@ -293,19 +305,35 @@ class MixtureSameFamily(FiniteMixture, torch.distributions.MixtureSameFamily):
         return statistic(self._component_distribution)
 
 
+class _EveryComponent(constraints.Constraint):
+    """A constraint on `[..., num_components, *event]`, put to values `[..., *event]`."""
+
+    def __init__(self, component: constraints.Constraint) -> None:
+        self.component = component
+        self.is_discrete = component.is_discrete
+        self.event_dim = component.event_dim
+
+    def check(self, value: Tensor) -> Tensor:
+        valid: Tensor = self.component.check(value.unsqueeze(-1 - self.event_dim))  # type: ignore[no-untyped-call]
+        return valid.all(-1)
+
+    def __repr__(self) -> str:
+        return repr(self.component)
+
+
 class Mixture(FiniteMixture):
     """A mixture of any distributions over the same events, whatever their families.
 
     It holds, for example, the S posterior draws of a network's output distribution.
 
     Args:
-        components: At least one distribution of this library; batch shapes broadcast, event shapes and supports
-            are equal.
-        weights: Non-negative, `[*batch_shape, len(components)]`, normalised to sum to 1; None weighs all alike.
+        components: At least one distribution, of this library or of torch's; batch shapes broadcast, event
+            shapes and supports are equal.
+        weights: Non-negative, `[*batch_shape, len(components)]`, normalised to sum to 1; None: all equal.
         validate_args: Whether values are checked; None follows the library's switch.
 
     Raises:
-        TypeError: A component is not a distribution of this library.
+        TypeError: A component is no distribution.
         ValueError: There are no components, shapes or supports disagree, or weights do not fit.
 
     Source: McLachlan and Peel, Finite Mixture Models, 2000, https://doi.org/10.1002/0471721182
@@ -319,24 +347,23 @@ class Mixture(FiniteMixture):
 
     def __init__(
         self,
-        components: Sequence[Distribution],
+        components: Sequence[torch.distributions.Distribution],
         weights: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        components = tuple(components)
         if not components:
             raise ValueError(
                 "components of Mixture must be at least one distribution, but the list is empty."
             )
         for i, component in enumerate(components):
-            if not isinstance(component, Distribution):
+            if not isinstance(component, torch.distributions.Distribution):
                 raise TypeError(
-                    f"components[{i}] of Mixture must be a posterity distribution, not "
-                    f"{type(component).__module__}.{type(component).__name__}."
+                    f"components[{i}] of Mixture must be a distribution, not {type(component).__name__}."
                 )
             _check_like_first(i, component, components[0])
+        lifted = [lift(component) for component in components]
         if weights is None:
-            weights = torch.ones_like(components[0]._like().reshape(-1)[:1]).expand(len(components))
+            weights = lifted[0]._like().new_ones(len(components))
         mixture_distribution = Categorical(probs=weights, validate_args=validate_args)
         if mixture_distribution._num_events != len(components):
             raise ValueError(
@@ -348,7 +375,7 @@ class Mixture(FiniteMixture):
             "batch shapes in Mixture", weights=mixture_distribution.batch_shape, **shapes
         )
         self.mixture_distribution = mixture_distribution.expand(batch_shape)
-        self.components = tuple(c.expand(batch_shape) for c in components)
+        self.components = tuple(c.expand(batch_shape) for c in lifted)
         Distribution.__init__(self, batch_shape, components[0].event_shape, validate_args=validate_args)
 
     def __repr__(self) -> str:
@@ -365,7 +392,7 @@ class Mixture(FiniteMixture):
         return new
 
     @constraints.dependent_property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """The support that the components share."""
         return cast(constraints.Constraint, self.components[0].support)
 
@@ -385,14 +412,16 @@ class Mixture(FiniteMixture):
         return torch.stack([statistic(c) for c in self.components], dim=-1 - event_rank)
 
 
-def _check_like_first(i: int, component: Distribution, first: Distribution) -> None:
+def _check_like_first(
+    i: int, component: torch.distributions.Distribution, first: torch.distributions.Distribution
+) -> None:
     if component.event_shape != first.event_shape:
         raise ValueError(
-            f"components of Mixture must have one event shape, but components[0] has {tuple(first.event_shape)} and "
-            f"components[{i}] has {tuple(component.event_shape)}."
+            f"components of Mixture must have one event shape, but components[0] has "
+            f"{tuple(first.event_shape)} and components[{i}] has {tuple(component.event_shape)}."
         )
     if repr(component.support) != repr(first.support):
         raise ValueError(
-            f"components of Mixture must share their support, but that of components[0] is {first.support!r} and "
-            f"that of components[{i}] is {component.support!r}."
+            f"components of Mixture must share their support, but that of components[0] is {first.support!r} "
+            f"and that of components[{i}] is {component.support!r}."
         )

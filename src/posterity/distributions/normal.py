@@ -9,7 +9,7 @@ from torch.types import _size
 
 from posterity.distributions.base import Distribution, broadcast_parameters, fit_data
 from posterity.distributions.kl import register_kl
-from posterity.distributions.noise import Generator, standard_normal
+from posterity.kernels import Source, normal
 
 
 class Normal(Distribution, torch.distributions.Normal):
@@ -34,6 +34,9 @@ class Normal(Distribution, torch.distributions.Normal):
         tensor(0.5000)
     """
 
+    loc: Tensor
+    scale: Tensor
+
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
         self.loc, self.scale = broadcast_parameters("Normal", loc=loc, scale=scale)
         Distribution.__init__(self, self.loc.shape, validate_args=validate_args)
@@ -45,7 +48,7 @@ class Normal(Distribution, torch.distributions.Normal):
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value), with a relative error near `eps * z^2` for z standard deviations out."""
-        return 0.5 * torch.special.erfc(self._standardised(value) * -math.sqrt(0.5))
+        return _ndtr(self._standardised(value))
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of P(X <= value), finite where the probability itself underflows."""
@@ -53,7 +56,7 @@ class Normal(Distribution, torch.distributions.Normal):
 
     def survival_function(self, value: Tensor) -> Tensor:
         """P(X > value), as accurate as `cdf`."""
-        return 0.5 * torch.special.erfc(self._standardised(value) * math.sqrt(0.5))
+        return _ndtr(-self._standardised(value))
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of P(X > value), finite where the probability itself underflows."""
@@ -61,11 +64,13 @@ class Normal(Distribution, torch.distributions.Normal):
 
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which lies the probability `value` in [0, 1]."""
-        return self.loc + self.scale * torch.special.ndtri(self._checked_level(value))
+        quantile: Tensor = torch.special.ndtri(self._checked_level(value))
+        return self.loc + self.scale * quantile
 
-    def rsample(self, sample_shape: _size = (), *, generator: Generator = None) -> Tensor:
+    def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws `loc + scale * noise`, of shape `sample_shape + batch_shape`."""
-        noise = standard_normal(self._extended_shape(sample_shape), self.loc, generator)
+        shape = self._extended_shape(sample_shape)
+        noise = normal(shape, source=generator, dtype=self.loc.dtype, device=self.loc.device)
         return self.loc + self.scale * noise
 
     @property
@@ -95,13 +100,18 @@ class Normal(Distribution, torch.distributions.Normal):
         return (self._checked_value(value, support=support) - self.loc) / self.scale
 
 
+def _ndtr(z: Tensor) -> Tensor:
+    # torch.special.ndtr is 0 below -5.5 in float32, where it subtracts an erf near 1.
+    return 0.5 * torch.erfc(z * -math.sqrt(0.5))
+
+
 def _log_ndtr(z: Tensor) -> Tensor:
-    # torch.special.log_ndtr has no batching rule and warns under vmap. Below -1 the scaled erfcx takes the
-    # exponential out of the logarithm; each branch sees only its own half, so that masked gradients stay finite.
+    # torch.special.log_ndtr has no batching rule and warns under vmap. Below -1 erfcx takes the exponential
+    # out of the logarithm; each branch sees only its own half, so that masked gradients stay finite.
     left = z.clamp(max=-1.0)
     right = z.clamp(min=-1.0)
     below = (0.5 * torch.special.erfcx(left * -math.sqrt(0.5))).log() - 0.5 * left.square()
-    above = torch.log1p(-0.5 * torch.special.erfc(right * math.sqrt(0.5)))
+    above = torch.log1p(-0.5 * torch.erfc(right * math.sqrt(0.5)))
     return torch.where(z < -1, below, above)
 
 

@@ -77,7 +77,50 @@ class Key:
         return f"Key(data={self.data.tolist()}, stream={self.stream})"
 
 
-Source = torch.Generator | Key | None
+class KeyStream:
+    """Successive, independent streams of one key that is drawn when it is first needed.
+
+    What compiled graphs draw from. Normal numbers can be reserved: they are then made together, in one pass, because
+    every separate block of random numbers costs the compiler seconds.
+
+    Example:
+        >>> stream = KeyStream()
+        >>> stream.reserve(6, torch.float32, torch.device("cpu"))
+        >>> normal((3,), source=stream).shape, normal((3,), source=stream).shape
+        (torch.Size([3]), torch.Size([3]))
+    """
+
+    def __init__(self) -> None:
+        self._key: Key | None = None
+        self._streams = 0
+        self._reserved: dict[tuple[torch.dtype, torch.device], int] = {}
+        self._pools: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+        self._taken: dict[tuple[torch.dtype, torch.device], int] = {}
+
+    def reserve(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
+        """Announce that `size` normal numbers will be asked for."""
+        self._reserved[dtype, device] = self._reserved.get((dtype, device), 0) + size
+
+    def key(self, device: torch.device) -> Key:
+        """The next stream."""
+        if self._key is None:
+            self._key = Key.draw(device)
+        self._streams += 1
+        return self._key.at(self._streams - 1)
+
+    def normal(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Standard normal numbers: the next of those reserved, or of a stream of their own."""
+        size, where = math.prod(shape), (dtype, device)
+        start = self._taken.get(where, 0)
+        if start + size > self._reserved.get(where, 0):
+            return normal(shape, source=self.key(device), dtype=dtype)
+        if where not in self._pools:
+            self._pools[where] = normal((self._reserved[where],), source=self.key(device), dtype=dtype)
+        self._taken[where] = start + size
+        return self._pools[where][start : start + size].view(tuple(shape))
+
+
+Source = torch.Generator | Key | KeyStream | None
 
 
 def bits(size: int, key: Key, block: int = 0) -> tuple[Tensor, Tensor]:
@@ -109,6 +152,9 @@ def normal(
         >>> normal((2, 3), source=torch.Generator().manual_seed(0)).shape
         torch.Size([2, 3])
     """
+    if isinstance(source, KeyStream):
+        where = torch.device(device) if device is not None else torch.get_default_device()
+        return source.normal(shape, dtype or torch.get_default_dtype(), where)
     if not isinstance(source, Key):
         return torch.randn(tuple(shape), generator=source, dtype=dtype, device=device)
     dtype = dtype or torch.get_default_dtype()
@@ -143,6 +189,8 @@ def uniform(
         >>> uniform((4,), source=Key(0)).lt(1).all()
         tensor(True)
     """
+    if isinstance(source, KeyStream):
+        source = source.key(torch.device(device) if device is not None else torch.get_default_device())
     if not isinstance(source, Key):
         return torch.rand(tuple(shape), generator=source, dtype=dtype, device=device)
     dtype = dtype or torch.get_default_dtype()
@@ -172,6 +220,8 @@ def rademacher(
         tensor(1000.)
     """
     dtype = dtype or torch.get_default_dtype()
+    if isinstance(source, KeyStream):
+        source = source.key(torch.device(device) if device is not None else torch.get_default_device())
     if not isinstance(source, Key):
         ones = torch.randint(0, 2, tuple(shape), generator=source, device=device, dtype=torch.int8)
         return ones.to(dtype).mul_(2).sub_(1)

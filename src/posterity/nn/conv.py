@@ -9,7 +9,13 @@ from posterity.nn.estimators import flipout
 from posterity.nn.layers import SUPPORTED, make_random, uses_estimator
 from posterity.nn.posteriors import Posterior
 from posterity.nn.priors import PriorLike
-from posterity.nn.random_module import RandomModule, estimating_classes, random_property, reset_parameters
+from posterity.nn.random_module import (
+    RandomModule,
+    estimating_classes,
+    random_property,
+    reset_parameters,
+    with_draw,
+)
 
 
 class Conv1d(RandomModule, nn.Conv1d):
@@ -78,6 +84,7 @@ class Conv1d(RandomModule, nn.Conv1d):
         )
         make_random(self, prior, posterior, estimator, SUPPORTED[nn.Conv1d])
 
+    @with_draw
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
         """The layer's output for `[batch, in_channels, length]`, or the same without a batch."""
         if not uses_estimator(self):
@@ -158,6 +165,7 @@ class Conv2d(RandomModule, nn.Conv2d):
         )
         make_random(self, prior, posterior, estimator, SUPPORTED[nn.Conv2d])
 
+    @with_draw
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
         """The layer's output for `[batch, in_channels, height, width]`, or the same without a batch."""
         if not uses_estimator(self):
@@ -238,6 +246,7 @@ class Conv3d(RandomModule, nn.Conv3d):
         )
         make_random(self, prior, posterior, estimator, SUPPORTED[nn.Conv3d])
 
+    @with_draw
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
         """The layer's output for `[batch, in_channels, depth, height, width]`, or the same without a batch."""
         if not uses_estimator(self):

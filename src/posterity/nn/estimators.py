@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from posterity.kernels import normal, rademacher
 from posterity.nn.posteriors import Moments
 from posterity.nn.random_module import RandomModule
-from posterity.nn.random_parameter import Draw, Slot
+from posterity.nn.random_parameter import Draw
 
 ESTIMATORS = ("reparam", "flipout", "local")
 
@@ -38,16 +38,19 @@ def flipout(module: RandomModule, x: Tensor, apply: Apply, unbatched_dim: int, c
     Source: Wen et al. (2018), "Flipout: efficient pseudo-independent weight perturbations on mini-batches".
     """
     weight, bias = _moments(module, "weight"), _moments(module, "bias")
+    slot = module._random["weight"].slot()
     assert weight is not None
-    slot = module._random["weight"].slot() or Slot(Draw())
+    assert slot is not None
     mean = apply(x, weight.loc, None if bias is None else bias.loc)
     # The same layer run again in the same forward has the same weights, example by example.
     noise = slot.noise.get(x.shape)
     if noise is None:
-        sign_in = _signs(x, x.shape[channel_dim], x.dim() - unbatched_dim, channel_dim, slot.draw)
-        sign_out = _signs(mean, mean.shape[channel_dim], mean.dim() - unbatched_dim, channel_dim, slot.draw)
+        sign_in, sign_out = _signs(x, mean, unbatched_dim, channel_dim, slot.draw)
         if slot.perturbation is None:
-            slot.perturbation = (_perturb(weight, slot.draw), None if bias is None else _perturb(bias, slot.draw))
+            slot.perturbation = (
+                _perturb(weight, slot.draw),
+                None if bias is None else _perturb(bias, slot.draw),
+            )
         noise = slot.noise[x.shape] = (sign_in, sign_out)
     sign_in, sign_out = noise
     delta_weight, delta_bias = slot.perturbation or (None, None)
@@ -78,8 +81,9 @@ def local(module: RandomModule, x: Tensor, apply: Apply) -> Tensor:
             "is not a draw from any q(weights); use estimator='flipout' or 'reparam' for this layer"
         )
     weight, bias = _moments(module, "weight"), _moments(module, "bias")
+    slot = module._random["weight"].slot()
     assert weight is not None
-    slot = module._random["weight"].slot() or Slot(Draw())
+    assert slot is not None
     if slot.used_once:
         raise ValueError(
             "estimator='local': the layer ran twice in one forward and would have other weights each time; "
@@ -87,15 +91,11 @@ def local(module: RandomModule, x: Tensor, apply: Apply) -> Tensor:
         )
     slot.used_once = True
     mean = apply(x, weight.loc, None if bias is None else bias.loc)
-    variance = apply(
-        x * x, weight.scale * weight.scale, None if bias is None else bias.scale * bias.scale
-    )
+    variance = apply(x * x, weight.scale * weight.scale, None if bias is None else bias.scale * bias.scale)
     # sqrt has an infinite slope at zero, where an all-zero input puts the variance of a layer without bias.
     positive = variance > 0
     scale = torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
-    noise = normal(
-        mean.shape, source=slot.draw.source(mean.device), dtype=mean.dtype, device=mean.device
-    )
+    noise = normal(mean.shape, source=slot.draw.source, dtype=mean.dtype, device=mean.device)
     return mean + scale * noise
 
 
@@ -112,17 +112,18 @@ def _moments(module: RandomModule, name: str) -> Moments | None:
 
 def _perturb(moments: Moments, draw: Draw) -> Tensor:
     loc, scale = moments
-    source = draw.source(loc.device)
-    return scale * normal(loc.shape, source=source, dtype=loc.dtype, device=loc.device)
+    return scale * normal(loc.shape, source=draw.source, dtype=loc.dtype, device=loc.device)
 
 
-def _signs(like: Tensor, channels: int, batch_dims: int, channel_dim: int, draw: Draw) -> Tensor:
-    """Signs per example and channel, constant over positions: `[batch, channels, 1, ...]`."""
-    shape = [1] * like.dim()
-    shape[channel_dim] = channels
-    if batch_dims:
-        shape[0] = like.shape[0]
-    return rademacher(shape, source=draw.source(like.device), dtype=like.dtype, device=like.device)
+def _signs(x: Tensor, y: Tensor, unbatched_dim: int, channel_dim: int, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Signs per example and channel of input and output, constant over positions: `[batch, channels, 1, ...]`."""
+    batch = x.shape[:1] if x.dim() > unbatched_dim else ()
+    ins, outs = x.shape[channel_dim], y.shape[channel_dim]
+    both = rademacher((*batch, ins + outs), source=draw.source, dtype=y.dtype, device=x.device)
+    middle = (1,) * (x.dim() - len(batch) + channel_dim)
+    right = (1,) * (-1 - channel_dim)
+    sign_in, sign_out = both.split([ins, outs], dim=-1)
+    return sign_in.reshape(*batch, *middle, ins, *right), sign_out.reshape(*batch, *middle, outs, *right)
 
 
 def check_estimator(module: nn.Module, estimator: str, supported: tuple[str, ...]) -> None:

@@ -33,7 +33,9 @@ def make_random(
     """
     check_estimator(layer, estimator, supported)
     if not (posterior is None or isinstance(posterior, Posterior)):
-        raise TypeError(f"posterior must be a posterity.nn.Posterior such as MeanFieldNormal(), got {posterior!r}")
+        raise TypeError(
+            f"posterior must be a posterity.nn.Posterior such as MeanFieldNormal(), got {posterior!r}"
+        )
     recipe = FanIn() if prior is None else as_prior(prior)
     layer.__dict__["_random"] = {}
     layer.__dict__["_estimator"] = estimator
@@ -61,7 +63,7 @@ def uses_estimator(layer: RandomModule) -> bool:
     if layer._estimator == "reparam" or "weight" not in layer._random:
         return False
     slot = layer._random["weight"].slot()
-    return slot is None or not slot.draw.whole
+    return slot is not None and not slot.draw.whole
 
 
 SUPPORTED: Mapping[type[nn.Module], tuple[str, ...]] = {

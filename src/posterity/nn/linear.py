@@ -10,7 +10,13 @@ from posterity.nn.estimators import flipout, local
 from posterity.nn.layers import SUPPORTED, make_random, uses_estimator
 from posterity.nn.posteriors import Posterior
 from posterity.nn.priors import PriorLike
-from posterity.nn.random_module import RandomModule, estimating_classes, random_property, reset_parameters
+from posterity.nn.random_module import (
+    RandomModule,
+    estimating_classes,
+    random_property,
+    reset_parameters,
+    with_draw,
+)
 
 
 class Linear(RandomModule, nn.Linear):
@@ -61,6 +67,7 @@ class Linear(RandomModule, nn.Linear):
         super().__init__(in_features, out_features, bias=bias, device=device, dtype=dtype)
         make_random(self, prior, posterior, estimator, SUPPORTED[nn.Linear])
 
+    @with_draw
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
         """The layer's output for `[..., in_features]`: `[..., out_features]`."""
         if not uses_estimator(self):

@@ -50,6 +50,10 @@ class Posterior(ABC):
     def distribution(self, tensors: Mapping[str, Tensor]) -> torch.distributions.Distribution:
         """The posterior as a distribution whose batch shape is the parameter's shape."""
 
+    def noise_like(self, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        """A tensor like the normal noise that one `draw` takes; None where it takes other noise, or none."""
+        return None
+
     def moments(self, tensors: Mapping[str, Tensor]) -> Moments | None:
         """Elementwise mean and scale where the posterior is a factorised normal (what `flipout` and `local` need)."""
         return None
@@ -104,6 +108,10 @@ class MeanFieldNormal(Posterior):
         noise = normal(loc.shape, source=source, dtype=loc.dtype, device=loc.device)
         return torch.addcmul(loc, F.softplus(tensors["rho"]), noise)
 
+    def noise_like(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """One number for every element of `loc`."""
+        return tensors["loc"]
+
     def mean(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """`loc`."""
         return tensors["loc"]
@@ -151,7 +159,9 @@ class Delta(Posterior):
 
     def distribution(self, tensors: Mapping[str, Tensor]) -> torch.distributions.Distribution:
         """Refused: a point mass has no density; ask for `mean`."""
-        raise NotImplementedError("Delta: a point mass has no density with respect to the prior's; use mean()")
+        raise NotImplementedError(
+            "Delta: a point mass has no density with respect to the prior's; use mean()"
+        )
 
     def moments(self, tensors: Mapping[str, Tensor]) -> Moments:
         """The value, and a scale of zero."""

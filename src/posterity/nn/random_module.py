@@ -21,6 +21,9 @@ class RandomModule(nn.Module):
 
     _random: dict[str, RandomParameter]
 
+    # How a layer turns q(weights) into outputs: a name of posterity.nn.estimators.
+    _estimator = "reparam"
+
     # The class that a generated subclass was made from; None on classes that stand in a file.
     _generated_from: type[nn.Module] | None = None
 
@@ -41,9 +44,7 @@ class RandomModule(nn.Module):
         random = ", ".join(f"{name} ~ {type(r.posterior).__name__}" for name, r in self._random.items())
         return ", ".join(part for part in (own, random) if part)
 
-    def predictive_draws(
-        self, x: Any, num_samples: int, generator: torch.Generator | None = None
-    ) -> Any:
+    def predictive_draws(self, x: Any, num_samples: int, generator: torch.Generator | None = None) -> Any:
         """Outputs of `num_samples` posterior draws: the prediction protocol (see `stochastic_draws`)."""
         from posterity.nn.predictive import stochastic_draws
 
@@ -99,9 +100,12 @@ def open_draw(module: nn.Module, draw: Draw) -> list[RandomParameter]:
     opened = []
     for layer in module.modules():
         if isinstance(layer, RandomModule):
-            for random in layer._random.values():
+            for name, random in layer._random.items():
                 if random.open(draw):
                     opened.append(random)
+                    noise = random.posterior.noise_like(random.tensors(layer, name))
+                    if noise is not None and layer._estimator != "local":
+                        draw.reserve(noise)
     return opened
 
 
@@ -143,7 +147,7 @@ def random_class(base: type[nn.Module], names: tuple[str, ...]) -> type[RandomMo
         return ours
     body: dict[str, Any] = {name: random_property(name) for name in names}
     if ours is None:
-        body["forward"] = _with_draw(base.forward)
+        body["forward"] = with_draw(base.forward)
     if hasattr(base, "reset_parameters"):
         body["reset_parameters"] = reset_parameters
     if issubclass(base, nn.RNNBase):
@@ -189,7 +193,9 @@ def estimating_class(base: type[nn.Module]) -> type[RandomModule] | None:
     return None
 
 
-def _with_draw(forward: Callable[..., Any]) -> Callable[..., Any]:
+def with_draw(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """The same forward, inside one draw for the module and all below it; part of the draw around it if there is one."""
+
     @functools.wraps(forward)
     def forward_with_draw(self: RandomModule, *args: Any, **kwargs: Any) -> Any:
         opened = open_draw(self, Draw())
@@ -202,7 +208,9 @@ def _with_draw(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _property_names(cls: type[RandomModule]) -> tuple[str, ...]:
-    return tuple(name for name, entry in vars(cls).items() if isinstance(entry, property) and name != "_flat_weights")
+    return tuple(
+        name for name, entry in vars(cls).items() if isinstance(entry, property) and name != "_flat_weights"
+    )
 
 
 def _rebuild(base: type[nn.Module], names: tuple[str, ...]) -> RandomModule:

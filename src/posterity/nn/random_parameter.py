@@ -10,9 +10,10 @@ import threading
 import torch
 from torch import Tensor, nn
 
-from posterity.kernels import Key, Source
+from posterity.kernels import KeyStream, Source
 from posterity.nn.posteriors import Moments, Posterior
 from posterity.nn.priors import Prior
+
 
 class Draw:
     """The randomness of one forward of one root module.
@@ -24,21 +25,14 @@ class Draw:
 
     def __init__(self, whole: bool = False) -> None:
         self.whole = whole
-        self._key: Key | None = None
-        self._streams = 0
+        # Eager code draws from torch's global generator. A compiled graph draws from a counter-based key, itself drawn
+        # once a call from the global generator: the compiler's own CPU generator takes twenty times longer.
+        self.source: Source = KeyStream() if torch.compiler.is_compiling() else None
 
-    def source(self, device: torch.device) -> Source:
-        """Where to take the next random numbers from.
-
-        Torch's global generator in eager code. Inside a compiled graph a counter-based key, drawn once a call from
-        the global generator: the compiler fuses it with its use, where its own generator takes many times longer.
-        """
-        if not torch.compiler.is_compiling():
-            return None
-        if self._key is None:
-            self._key = Key.draw(device)
-        self._streams += 1
-        return self._key.at(self._streams - 1)
+    def reserve(self, like: Tensor) -> None:
+        """Announce that normal noise of this shape will be drawn."""
+        if isinstance(self.source, KeyStream):
+            self.source.reserve(like.numel(), like.dtype, like.device)
 
 
 class Slot:
@@ -87,9 +81,7 @@ class RandomParameter:
 
     def draw(self, module: nn.Module, name: str, draw: Draw) -> Tensor:
         """One draw from the posterior."""
-        tensors = self.tensors(module, name)
-        device = next(iter(tensors.values())).device
-        return self.posterior.draw(tensors, draw.source(device))
+        return self.posterior.draw(self.tensors(module, name), draw.source)
 
     def moments(self, module: nn.Module, name: str) -> Moments | None:
         """The posterior's elementwise mean and scale, where it is a factorised normal."""

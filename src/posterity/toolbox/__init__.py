@@ -1,4 +1,4 @@
-"""Floor 9: what people do with uncertainty: calibration, detection of the unknown, deferral, the HTML report."""
+"""Floor 9: what people do with uncertainty: calibration, detection, deferral, the report."""
 
 from posterity.toolbox.calibration import (
     Reliability,
@@ -10,7 +10,6 @@ from posterity.toolbox.comparison import Comparison
 from posterity.toolbox.deferral import DeferralCurve, deferral_curve
 from posterity.toolbox.detection import auroc
 from posterity.toolbox.report import Answers, render_report
-
 
 __all__ = [
     "Answers",

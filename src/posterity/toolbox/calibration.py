@@ -3,18 +3,19 @@
 These are functions of probabilities alone; they do not know which network, or which method, stated them.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-class Reliability(NamedTuple):
+@dataclass(frozen=True)
+class Reliability:
     """How often a classifier is right, by how sure it said it was.
 
     Attributes:
-        confidence: `[num_bins]`, the mean probability of the predicted class in each bin; NaN in an empty bin.
-        accuracy: `[num_bins]`, the fraction of right predictions in each bin; NaN in an empty bin.
+        confidence: `[num_bins]`, the mean probability of the predicted class in each bin; NaN where empty.
+        accuracy: `[num_bins]`, the fraction of right predictions in each bin; NaN where empty.
         count: `[num_bins]`, the number of examples in each bin.
     """
 
@@ -86,9 +87,9 @@ def expected_calibration_error(probs: Tensor, labels: Tensor, num_bins: int = 15
         >>> expected_calibration_error(probs, torch.tensor([0, 1]))
         tensor(0.4000)
     """
-    confidence, accuracy, count = reliability(probs, labels, num_bins)
-    gaps = torch.where(count > 0, (confidence - accuracy).abs(), 0)
-    return (gaps * count).sum() / count.sum()
+    curve = reliability(probs, labels, num_bins)
+    gaps = torch.where(curve.count > 0, (curve.confidence - curve.accuracy).abs(), 0)
+    return (gaps * curve.count).sum() / curve.count.sum()
 
 
 def negative_log_likelihood(probs: Tensor, labels: Tensor) -> Tensor:
@@ -102,8 +103,8 @@ def negative_log_likelihood(probs: Tensor, labels: Tensor) -> Tensor:
         A tensor of no dimensions.
 
     Raises:
-        ValueError: If the shapes do not fit, the batch is empty, a row is no distribution, or a label is out of
-            range.
+        ValueError: If the shapes do not fit, the batch is empty, a row is no distribution, or a label is out
+            of range.
         TypeError: If `probs` is not floating-point or `labels` are not integers.
 
     Example:
@@ -116,7 +117,7 @@ def negative_log_likelihood(probs: Tensor, labels: Tensor) -> Tensor:
 
 
 def check_probabilities(probs: Tensor, labels: Tensor) -> None:
-    """Raise unless `probs` is a non-empty batch of distributions over classes and `labels` are classes of it."""
+    """Raise unless `probs` is a non-empty batch of distributions and `labels` are classes of them."""
     if probs.ndim != 2 or labels.ndim != 1 or len(probs) != len(labels):
         raise ValueError(
             "probs must be [batch, classes] and labels [batch] of the same batch; got "

@@ -21,9 +21,9 @@ class DeferralCurve(NamedTuple):
 def deferral_curve(uncertainty: Tensor, correct: Tensor) -> DeferralCurve:
     """The accuracy on the cases kept, when the most uncertain ones are handed on first.
 
-    Cases of equal uncertainty are handed on in random order; the curve is the expectation over that order, so it
-    doesn't depend on how the batch was sorted. Source: Geifman and El-Yaniv (2017), Selective Classification for
-    Deep Neural Networks (the curve is one minus their risk).
+    Cases of equal uncertainty are handed on in random order; the curve is the expectation over that order, so
+    it doesn't depend on how the batch was sorted. Source: Geifman and El-Yaniv (2017), Selective
+    Classification for Deep Neural Networks (the curve is one minus their risk).
 
     Args:
         uncertainty: `[batch]`, in any unit.
@@ -37,7 +37,8 @@ def deferral_curve(uncertainty: Tensor, correct: Tensor) -> DeferralCurve:
         TypeError: If `correct` is not boolean.
 
     Example:
-        >>> curve = deferral_curve(torch.tensor([0.1, 0.9, 0.2, 0.3]), torch.tensor([True, False, True, True]))
+        >>> correct = torch.tensor([True, False, True, True])
+        >>> curve = deferral_curve(torch.tensor([0.1, 0.9, 0.2, 0.3]), correct)
         >>> curve.accuracy_of_the_rest
         tensor([0.7500, 1.0000, 1.0000, 1.0000])
     """
@@ -53,7 +54,7 @@ def deferral_curve(uncertainty: Tensor, correct: Tensor) -> DeferralCurve:
     if uncertainty.isnan().any():
         raise ValueError("uncertainty holds NaN")
     size = len(uncertainty)
-    _, group, group_size = uncertainty.unique(sorted=True, return_inverse=True, return_counts=True)
+    _, group, group_size = torch.unique(uncertainty, return_inverse=True, return_counts=True)
     right_in_group = torch.zeros(len(group_size), device=group.device).index_add(0, group, correct.float())
     right_by_rank = (right_in_group / group_size).repeat_interleave(group_size)
     kept = torch.arange(1, size + 1, device=group.device)

@@ -12,7 +12,7 @@ def auroc(scores_known: Tensor, scores_unknown: Tensor) -> Tensor:
     Receiver Operating Characteristic (ROC) Curve.
 
     Args:
-        scores_known: `[known]`, for example the epistemic uncertainty of inputs like those of the training set.
+        scores_known: `[known]`, for example the epistemic uncertainty of inputs like those trained on.
         scores_unknown: `[unknown]`, the same score for inputs unlike them.
 
     Returns:

@@ -62,8 +62,8 @@ def histograms(known: Tensor, unknown: Tensor, unit: str = "nats") -> str:
         _restrain(axes)
     lower.set_xlabel(f"epistemic uncertainty ({unit})")
     label = (
-        f"Two histograms of epistemic uncertainty. The median of the known images is {known.median():.3f} {unit}, "
-        f"of the unknown ones {unknown.median():.3f} {unit}."
+        "Two histograms of epistemic uncertainty. The median of the known images is "
+        f"{known.median():.2g} {unit}, of the unknown ones {unknown.median():.2g} {unit}."
     )
     return _svg(figure, "histograms", label)
 
@@ -164,9 +164,11 @@ def _restrain(axes: "Axes") -> None:
 
 
 def _legend(axes: "Axes") -> None:
+    from matplotlib.collections import PathCollection
+
     legend = axes.legend(loc="lower right", frameon=False, labelcolor=INK, fontsize=10.5)
     for handle in legend.legend_handles:
-        if hasattr(handle, "set_sizes"):
+        if isinstance(handle, PathCollection):
             handle.set_sizes([45.0])
 
 

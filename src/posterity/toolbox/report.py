@@ -29,7 +29,7 @@ class Answers(NamedTuple):
     """What a network says about a set of images.
 
     Attributes:
-        images: `[batch, height, width]`, greyscale of any range; the range of the whole set spans black to white.
+        images: `[batch, height, width]`, greyscale; the range of the whole set spans black to white.
         truth: The name of what each image shows, `batch` of them. It may be no class of the network.
         probs: `[batch, classes]`, predictive probabilities.
         aleatoric: `[batch]`, the uncertainty that lies in the image, in nats.
@@ -76,8 +76,8 @@ def render_report(
         >>> answers = Answers(torch.rand(3, 8, 8), ["cat", "dog", "dog"], torch.tensor([[0.9, 0.1]] * 3),
         ...                   torch.full((3,), 0.3), torch.full((3,), 0.02))
         >>> page = render_report(title="Pets", summary="Three pictures.", class_names=["cat", "dog"],
-        ...                      comparisons=[], known=answers, unknown=answers._replace(truth=["rabbit"] * 3),
-        ...                      deterministic_probs=answers.probs)
+        ...                      comparisons=[], known=answers, deterministic_probs=answers.probs,
+        ...                      unknown=answers._replace(truth=["rabbit"] * 3))
         >>> page.splitlines()[0]
         '<!doctype html>'
     """
@@ -143,7 +143,7 @@ def _galleries(known: Answers, unknown: Answers, class_names: Sequence[str]) -> 
     return [
         _Gallery(
             "Known kinds, most certain",
-            "Test images of kinds the network was trained on, with the least uncertainty of all kinds.",
+            "Test images of kinds the network was trained on, with the least uncertainty in total.",
             _cards(known, most_certain[:_FEW], class_names),
         ),
         _Gallery(
@@ -153,14 +153,14 @@ def _galleries(known: Answers, unknown: Answers, class_names: Sequence[str]) -> 
         ),
         _Gallery(
             "Unknown kinds, recognised as strange",
-            "Nothing like these was in the training set, so no answer can be right. High epistemic uncertainty "
-            "is how the network says so.",
+            "Nothing like these was in the training set, so no answer can be right. High epistemic "
+            "uncertainty is how the network says so.",
             _cards(unknown, strangest[:_MANY], class_names),
         ),
         _Gallery(
             "Unknown kinds that slipped through",
-            "The unknown images with the least epistemic uncertainty: here the network doesn't notice that it "
-            "doesn't know.",
+            "The unknown images with the least epistemic uncertainty: here the network fails to notice "
+            "that it doesn\u2019t know.",
             _cards(unknown, strangest.flip(0)[:_FEW], class_names),
         ),
     ]
@@ -256,7 +256,8 @@ def _on_cpu(answers: Answers) -> Answers:
 
 
 def _entropy(probs: Tensor) -> Tensor:
-    return torch.special.entr(probs).sum(-1)
+    terms: Tensor = torch.special.entr(probs)
+    return terms.sum(-1)
 
 
 def _standard_error(right: Tensor) -> float:

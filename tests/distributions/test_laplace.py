@@ -1,0 +1,178 @@
+"""The Laplace distribution against mpmath, far into both tails."""
+
+import math
+
+import mpmath
+import pytest
+import torch
+from scipy import stats
+
+from posterity import kernels
+from posterity.distributions import Laplace, Normal
+from tests.distributions.checks import (
+    assert_follows,
+    assert_global_stream_untouched,
+    assert_relatively_close,
+)
+
+LOC, SCALE = 0.75, 1.3
+REACH = {torch.float32: 80.0, torch.float64: 600.0}
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["float32", "float64"])
+def case(request):
+    """A distribution, points, their exact scores, and a tolerance: eps of the score is eps |z| of a tail."""
+    dtype = request.param
+    d = Laplace(torch.tensor(LOC, dtype=dtype), SCALE)
+    x = LOC + SCALE * torch.linspace(-REACH[dtype], REACH[dtype], 60, dtype=dtype)
+    with mpmath.workdps(300):
+        loc, scale = mpmath.mpf(float(d.loc)), mpmath.mpf(float(d.scale))
+        z = [(mpmath.mpf(float(v)) - loc) / scale for v in x]
+    tolerance = 4 * torch.finfo(dtype).eps * (1 + torch.tensor([abs(float(s)) for s in z]))
+    return d, x, z, tolerance
+
+
+def _exact_cdf(z):
+    return mpmath.exp(z) / 2 if z < 0 else 1 - mpmath.exp(-z) / 2
+
+
+def test_tails_agree_with_exact_values(case):
+    d, x, z, tolerance = case
+    with mpmath.workdps(300):
+        lower = [_exact_cdf(s) for s in z]
+        upper = [_exact_cdf(-s) for s in z]
+        assert_relatively_close(d.cdf(x), lower, tolerance)
+        assert_relatively_close(d.survival_function(x), upper, tolerance)
+        assert_relatively_close(d.log_cdf(x), [mpmath.log(p) for p in lower], tolerance)
+        assert_relatively_close(d.log_survival_function(x), [mpmath.log(p) for p in upper], tolerance)
+
+
+def test_density_agrees_with_exact_values(case):
+    d, x, z, tolerance = case
+    with mpmath.workdps(40):
+        density = [mpmath.exp(-abs(s)) / (2 * mpmath.mpf(float(d.scale))) for s in z]
+        assert_relatively_close(d.prob(x), density, tolerance)
+        assert_relatively_close(d.log_prob(x), [mpmath.log(p) for p in density], tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_icdf_agrees_with_exact_values(dtype):
+    smallest = {torch.float32: -37, torch.float64: -300}[dtype]
+    p = torch.cat(
+        [torch.logspace(smallest, -1, 40, dtype=dtype), torch.linspace(0.51, 0.999, 20, dtype=dtype)]
+    )
+    with mpmath.workdps(40):
+        exact = [
+            mpmath.log(2 * v) if v < 0.5 else -mpmath.log(2 * (1 - v)) for v in map(mpmath.mpf, p.tolist())
+        ]
+    assert_relatively_close(
+        Laplace(torch.zeros((), dtype=dtype), 1.0).icdf(p), exact, 2 * torch.finfo(dtype).eps
+    )
+
+
+def test_ends_of_icdf():
+    d = Laplace(LOC, SCALE)
+    assert (float(d.icdf(0.0)), float(d.icdf(1.0)), float(d.icdf(0.5))) == (-math.inf, math.inf, LOC)
+
+
+def test_moments_and_entropy():
+    d = Laplace(torch.tensor(LOC, dtype=torch.float64), SCALE)
+    exact = stats.laplace(LOC, SCALE)
+    for ours, theirs in (
+        (d.mean, exact.mean()),
+        (d.variance, exact.var()),
+        (d.stddev, exact.std()),
+        (d.median, exact.median()),
+        (d.mode, LOC),
+        (d.entropy(), exact.entropy()),
+    ):
+        assert float(ours) == pytest.approx(float(theirs), rel=1e-14)
+
+
+@pytest.mark.parametrize("q", [Normal(0.3, 2.0), Laplace(0.3, 2.0), Laplace(2.0, 0.1), Normal(2.0, 0.1)])
+def test_kl_is_the_integral_of_its_definition(q):
+    p = Laplace(torch.tensor(LOC, dtype=torch.float64), SCALE)
+    q = type(q)(q.loc.double(), q.scale.double())
+
+    def gap(x):
+        x = torch.tensor(float(x), dtype=torch.float64)
+        return float(p.prob(x) * (p.log_prob(x) - q.log_prob(x)))
+
+    cuts = [
+        LOC - 45 * SCALE,
+        LOC - 9 * SCALE,
+        *sorted([LOC, float(q.loc)]),
+        LOC + 9 * SCALE,
+        LOC + 45 * SCALE,
+    ]
+    assert float(p.kl_divergence(q)) == pytest.approx(float(mpmath.quad(gap, cuts)), rel=1e-9)
+
+
+def test_kl_survives_extreme_scales_in_float32():
+    sharp, wide = Laplace(0.0, 1e-30), Laplace(1e10, 1e10)
+    assert float(sharp.kl_divergence(wide)) == pytest.approx(40 * math.log(10), rel=1e-6)
+    assert float(wide.kl_divergence(wide)) == 0
+
+
+def test_draws_follow_the_distribution():
+    d = Laplace(LOC, SCALE)
+    for generator in (torch.Generator().manual_seed(3), kernels.Key(3)):
+        assert_follows(d.sample((20_000,), generator=generator), stats.laplace(LOC, SCALE).cdf)
+
+
+def test_draws_are_finite_at_both_ends_of_the_uniform_noise(monkeypatch):
+    eps = torch.finfo(torch.float32).eps
+    ends = torch.tensor([0.0, 0.5, 1 - eps / 2, 1.0])
+    monkeypatch.setattr("posterity.distributions.laplace.uniform", lambda shape, **kwargs: ends)
+    draws = Laplace(0.0, 1.0).sample((4,))
+    assert bool(draws.isfinite().all())
+    # The least and the greatest number of torch.rand give opposite draws.
+    assert draws[0] == -draws[2]
+    assert draws[1] != 0
+
+
+def test_a_generator_decides_the_draws_alone():
+    d = Laplace(torch.zeros(3), 1.0)
+    assert_global_stream_untouched(lambda g: d.sample((4,), generator=g))
+
+
+def test_draws_differ_under_vmap():
+    draws = torch.vmap(lambda m: Laplace(m, 1.0).sample((2,)), randomness="different")(torch.zeros(3))
+    assert draws.shape == (3, 2)
+    assert len(draws.unique()) == 6
+
+
+def test_gradients_agree_with_finite_differences():
+    x = torch.tensor([-300.0, -5.0, -1.0, 0.3, 4.0], dtype=torch.float64, requires_grad=True)
+    loc = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
+    for name in ("log_prob", "cdf", "log_cdf", "survival_function", "log_survival_function"):
+        assert torch.autograd.gradcheck(
+            lambda x, m, s, name=name: getattr(Laplace(m, s), name)(x), (x, loc, scale)
+        )
+    p = torch.tensor([0.01, 0.4, 0.9], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda p, m, s: Laplace(m, s).icdf(p), (p, loc, scale))
+    for q in (Laplace, Normal):
+        assert torch.autograd.gradcheck(lambda m, s, q=q: Laplace(m, s).kl_divergence(q(s, m)), (loc, scale))
+
+
+def test_gradients_at_the_kink_are_those_of_the_density():
+    x = torch.tensor(LOC, requires_grad=True)
+    d = Laplace(LOC, SCALE)
+    for name, slope in (
+        ("cdf", 0.5),
+        ("log_cdf", 1.0),
+        ("survival_function", -0.5),
+        ("log_survival_function", -1.0),
+    ):
+        (gradient,) = torch.autograd.grad(getattr(d, name)(x), x)
+        assert float(gradient) == pytest.approx(slope / SCALE, rel=1e-6)
+
+
+def test_fit_maximises_the_likelihood():
+    data = Laplace(torch.tensor([1.0, -2.0]), 3.0).sample((50,), generator=torch.Generator().manual_seed(5))
+    d = Laplace.fit(data)
+    best = d.log_prob(data).sum(0)
+    for shift, factor in ((0.05, 1), (-0.05, 1), (0, 1.02), (0, 0.98)):
+        assert bool((Laplace(d.loc + shift, d.scale * factor).log_prob(data).sum(0) <= best + 1e-4).all())
+    assert Laplace.fit(torch.tensor([0.0, 1.0, 3.0, 9.0])).loc == 2
