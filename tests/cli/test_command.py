@@ -33,7 +33,7 @@ def test_the_demo_writes_its_figures_and_its_report(tmp_path: Path, capsys: pyte
     metrics = json.loads((place / "metrics.json").read_text())
     assert tuple(metrics) == DigitsMetrics._fields
     html = (place / "report.html").read_text(encoding="utf-8")
-    assert "It has never seen 0 and 3." in html
+    assert "It has never seen any 0 or 3." in html
     assert "://" not in html
     printed = capsys.readouterr()
     assert printed.err == ""

@@ -116,9 +116,7 @@ def test_wrong_parameters_are_refused_by_name(arguments, error, message):
 
 def test_wrong_values_are_refused():
     d = Normal(torch.zeros(2, 3), 1.0)
-    with pytest.raises(
-        ValueError, match=r"value of shape \(2,\) does not fit Normal with batch_shape \(2, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"value of shape \(2,\) does not fit Normal with batch_shape \(2, 3\)"):
         d.log_prob(torch.zeros(2))
     with pytest.raises(ValueError, match=r"shape \(2,\) does not fit Independent .* event_shape \(3,\)"):
         d.to_event(1).log_prob(torch.zeros(2))

@@ -16,9 +16,7 @@ EXACT = stats.rv_discrete(values=(range(6), WEIGHTS.tolist()))
 
 @pytest.fixture(params=["probs", "logits"])
 def d(request):
-    return (
-        Categorical(probs=2 * WEIGHTS) if request.param == "probs" else Categorical(logits=WEIGHTS.log() + 7)
-    )
+    return Categorical(probs=2 * WEIGHTS) if request.param == "probs" else Categorical(logits=WEIGHTS.log() + 7)
 
 
 def test_masses_and_tails_agree_with_scipy(d):
@@ -60,9 +58,7 @@ def test_entropy_and_kl_have_finite_gradients_beside_zero_probabilities(kind):
     raw = WEIGHTS.clone() if kind == "probs" else WEIGHTS.log()
     raw.requires_grad_()
     d = Categorical(**{kind: raw})
-    (gradient,) = torch.autograd.grad(
-        d.entropy() + d.kl_divergence(Categorical(probs=torch.ones(6).double())), raw
-    )
+    (gradient,) = torch.autograd.grad(d.entropy() + d.kl_divergence(Categorical(probs=torch.ones(6).double())), raw)
     assert bool(gradient.isfinite().all())
 
 

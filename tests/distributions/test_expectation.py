@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from posterity.distributions import Categorical, Independent, Laplace, Normal
+from posterity.distributions import Categorical, Independent, Laplace, Mixture, Normal
 from posterity.distributions.expectation import expectation
 
 
@@ -31,6 +31,17 @@ def test_finite_supports_are_summed_exactly():
     # The excluded classes have an infinite value, which counts for nothing.
     values = torch.tensor([[math.inf, 2.0, 4.0], [1.0, 5.0, math.inf]])
     assert expectation(p, lambda k: values.gather(1, k.T).T).tolist() == [3.0, 4.0]
+
+
+def test_mixtures_in_large_batches_are_evaluated_in_parts():
+    loc = torch.linspace(-3, 3, 900, dtype=torch.float64)
+    p = Mixture([Normal(loc, 1.0), Normal(loc + 4, 0.1)])
+    torch.testing.assert_close(expectation(p, torch.square), p.variance + p.mean**2, rtol=1e-9, atol=0)
+
+
+def test_an_integral_that_diverges_is_an_error():
+    with pytest.raises(ArithmeticError, match="did not reach the relative accuracy"):
+        expectation(Normal(0.0, 1.0), lambda x: (x.square() / 2).exp())
 
 
 def test_vectors_are_refused():

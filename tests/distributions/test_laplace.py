@@ -58,16 +58,10 @@ def test_density_agrees_with_exact_values(case):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_icdf_agrees_with_exact_values(dtype):
     smallest = {torch.float32: -37, torch.float64: -300}[dtype]
-    p = torch.cat(
-        [torch.logspace(smallest, -1, 40, dtype=dtype), torch.linspace(0.51, 0.999, 20, dtype=dtype)]
-    )
+    p = torch.cat([torch.logspace(smallest, -1, 40, dtype=dtype), torch.linspace(0.51, 0.999, 20, dtype=dtype)])
     with mpmath.workdps(40):
-        exact = [
-            mpmath.log(2 * v) if v < 0.5 else -mpmath.log(2 * (1 - v)) for v in map(mpmath.mpf, p.tolist())
-        ]
-    assert_relatively_close(
-        Laplace(torch.zeros((), dtype=dtype), 1.0).icdf(p), exact, 2 * torch.finfo(dtype).eps
-    )
+        exact = [mpmath.log(2 * v) if v < 0.5 else -mpmath.log(2 * (1 - v)) for v in map(mpmath.mpf, p.tolist())]
+    assert_relatively_close(Laplace(torch.zeros((), dtype=dtype), 1.0).icdf(p), exact, 2 * torch.finfo(dtype).eps)
 
 
 def test_ends_of_icdf():
@@ -147,9 +141,7 @@ def test_gradients_agree_with_finite_differences():
     loc = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     scale = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
     for name in ("log_prob", "cdf", "log_cdf", "survival_function", "log_survival_function"):
-        assert torch.autograd.gradcheck(
-            lambda x, m, s, name=name: getattr(Laplace(m, s), name)(x), (x, loc, scale)
-        )
+        assert torch.autograd.gradcheck(lambda x, m, s, name=name: getattr(Laplace(m, s), name)(x), (x, loc, scale))
     p = torch.tensor([0.01, 0.4, 0.9], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda p, m, s: Laplace(m, s).icdf(p), (p, loc, scale))
     for q in (Laplace, Normal):

@@ -39,7 +39,5 @@ def test_what_torch_lacks_is_refused_by_name():
     assert isinstance(d, Lifted)
     with pytest.raises(NotImplementedError, match=r"torch.distributions.StudentT has no cdf"):
         d.cdf(torch.tensor(0.0))
-    with pytest.raises(
-        NotImplementedError, match=r"sampler of torch.distributions.StudentT takes no generator"
-    ):
+    with pytest.raises(NotImplementedError, match=r"sampler of torch.distributions.StudentT takes no generator"):
         d.sample(generator=torch.Generator())

@@ -68,13 +68,9 @@ def test_log_cdf_stays_finite_where_the_probability_underflows():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_icdf_agrees_with_exact_values(dtype):
     smallest = {torch.float32: -37, torch.float64: -300}[dtype]
-    p = torch.cat(
-        [torch.logspace(smallest, -2, 40, dtype=dtype), torch.linspace(0.03, 0.97, 33, dtype=dtype)[:16]]
-    )
+    p = torch.cat([torch.logspace(smallest, -2, 40, dtype=dtype), torch.linspace(0.03, 0.97, 33, dtype=dtype)[:16]])
     exact = stats.norm.ppf(p.double().numpy())
-    assert_relatively_close(
-        Normal(torch.zeros((), dtype=dtype), 1.0).icdf(p), exact, 8 * torch.finfo(dtype).eps
-    )
+    assert_relatively_close(Normal(torch.zeros((), dtype=dtype), 1.0).icdf(p), exact, 8 * torch.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -163,9 +159,7 @@ def test_gradients_agree_with_finite_differences():
     loc = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     scale = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
     for name in ("log_prob", "cdf", "log_cdf", "survival_function", "log_survival_function"):
-        assert torch.autograd.gradcheck(
-            lambda x, m, s, name=name: getattr(Normal(m, s), name)(x), (x, loc, scale)
-        )
+        assert torch.autograd.gradcheck(lambda x, m, s, name=name: getattr(Normal(m, s), name)(x), (x, loc, scale))
     p = torch.tensor([0.01, 0.4, 0.9], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda p, m, s: Normal(m, s).icdf(p), (p, loc, scale))
     assert torch.autograd.gradcheck(lambda m, s: Normal(m, s).kl_divergence(Normal(s, m)), (loc, scale))

@@ -126,9 +126,7 @@ def test_the_least_certain_come_first():
     total = KNOWN.aleatoric + KNOWN.epistemic
     html = page()
     gallery = html[html.index("least certain") : html.index("recognised as strange")]
-    shown = [
-        float(a) + float(e) for a, e in re.findall(r">([\d.]+) aleatoric.*?>([\d.]+) epistemic", gallery)
-    ]
+    shown = [float(a) + float(e) for a, e in re.findall(r">([\d.]+) aleatoric.*?>([\d.]+) epistemic", gallery)]
     assert shown == pytest.approx(total.sort(descending=True).values[:8].tolist(), abs=0.011)
 
 

@@ -80,9 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a small network on handwritten digits, make it Bayesian with one call, and "
         "show what it says about digits that it has never seen.",
     )
-    demo.add_argument(
-        "name", nargs="?", choices=["digits"], default="digits", help="which demo (default: digits)"
-    )
+    demo.add_argument("name", nargs="?", choices=["digits"], default="digits", help="which demo (default: digits)")
     demo.add_argument(
         "--out",
         type=Path,

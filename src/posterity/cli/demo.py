@@ -99,12 +99,12 @@ def report(result: DigitsResult, rows: list[Comparison]) -> str:
     """The HTML page of a run."""
     data = result.data
     names = [str(digit) for digit in data.classes]
-    held_out = _in_words(sorted({str(digit) for digit in data.unknown_digits.tolist()}))
+    held_out = _in_words(sorted({str(digit) for digit in data.unknown_digits.tolist()}), "or")
     return render_report(
         title="What a network knows, and what it doesn\u2019t",
         summary=(
-            f"A small network learned to read the handwritten digits {_in_words(names)}. It has never seen "
-            f"{held_out}. Then one call made it Bayesian. What does it say now, about digits that it knows "
+            f"A small network learned to read the handwritten digits {_in_words(names, 'and')}. It has never seen "
+            f"any {held_out}. Then one call made it Bayesian. What does it say now, about digits that it knows "
             "and about those that it doesn\u2019t?"
         ),
         class_names=names,
@@ -143,9 +143,7 @@ def show_table(rows: list[Comparison], seconds: float) -> None:
             row.name,
             Text(f"{row.bayesian:.3f}", "bold" if row.winner == "Bayesian" else ""),
             Text(f"{row.deterministic:.3f}", "bold" if row.winner == "deterministic" else ""),
-            Text(
-                f"{row.target}: {'met' if row.target_met else 'missed'}", "green" if row.target_met else "red"
-            ),
+            Text(f"{row.target}: {'met' if row.target_met else 'missed'}", "green" if row.target_met else "red"),
         )
     console = Console()
     console.print(table)
@@ -153,5 +151,5 @@ def show_table(rows: list[Comparison], seconds: float) -> None:
         console.print(Text(f"{row.name}: {row.verdict}"))
 
 
-def _in_words(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def _in_words(names: list[str], last: str) -> str:
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

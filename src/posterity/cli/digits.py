@@ -104,11 +104,11 @@ def run_digits(
 
         bnn = pt.bayesianize(network)
         train_bayesian(bnn, data, bayesian_epochs, progress)
-        generator = torch.Generator().manual_seed(seed)
-        known, unknown = (
-            pt.predict(bnn, images, num_samples=num_samples, task="classification", generator=generator)
-            for images in (data.test_images, data.unknown_images)
-        )
+        with Progress("Asking it", total=2, enabled=progress) as line:
+            known = ask(bnn, data.test_images, num_samples, seed)
+            line.update()
+            unknown = ask(bnn, data.unknown_images, num_samples, seed)
+            line.update()
         metrics = DigitsMetrics(
             accuracy=_accuracy(known.mean, data.test_labels),
             nll=negative_log_likelihood(known.mean, data.test_labels).item(),
@@ -117,9 +117,7 @@ def run_digits(
             nll_deterministic=negative_log_likelihood(deterministic_probs, data.test_labels).item(),
             ece_deterministic=expected_calibration_error(deterministic_probs, data.test_labels).item(),
             ood_auroc_epistemic=auroc(known.epistemic, unknown.epistemic).item(),
-            ood_auroc_softmax=auroc(
-                entropy(deterministic_probs), entropy(deterministic_probs_unknown)
-            ).item(),
+            ood_auroc_softmax=auroc(entropy(deterministic_probs), entropy(deterministic_probs_unknown)).item(),
             seconds=time.perf_counter() - start,
         )
     return DigitsResult(metrics, data, known, unknown, deterministic_probs)
@@ -213,12 +211,19 @@ def train_bayesian(bnn: nn.Module, data: DigitsData, epochs: int, progress: bool
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     with Progress("Training, Bayesian", total=steps, enabled=progress) as line:
         for images, labels in _batches(data, epochs):
-            loss = pt.elbo_loss(bnn, F.cross_entropy(bnn(images), labels), num_data=len(data.train_labels))
+            nll = F.cross_entropy(bnn(images), labels)
+            loss = pt.elbo_loss(bnn, nll, num_data=len(data.train_labels))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-            line.update(loss=loss.detach())
+            line.update(loss=loss.detach(), nll=nll.detach())
+
+
+def ask(bnn: nn.Module, images: Tensor, num_samples: int, seed: int) -> pt.Prediction:
+    """What a Bayesian network says about images, with the weight draws that follow from `seed`."""
+    generator = torch.Generator().manual_seed(seed)
+    return pt.predict(bnn, images, num_samples=num_samples, task="classification", generator=generator)
 
 
 def entropy(probs: Tensor) -> Tensor:

@@ -179,9 +179,7 @@ class Distribution(torch.distributions.Distribution):
         if isinstance(value, Number):
             value = self._level(cast(float, value))
         elif not isinstance(value, Tensor):
-            raise TypeError(
-                f"value of {type(self).__name__} must be a tensor or a number, not {type(value).__name__}."
-            )
+            raise TypeError(f"value of {type(self).__name__} must be a tensor or a number, not {type(value).__name__}.")
         rank = len(self.event_shape)
         fits = value.dim() >= rank and value.shape[value.dim() - rank :] == self.event_shape
         batch = value.shape[: value.dim() - rank]
@@ -208,9 +206,7 @@ class Distribution(torch.distributions.Distribution):
 
     def _like(self) -> Tensor:
         """A tensor of this distribution's floating dtype and device."""
-        return cast(
-            Tensor, next(self.__dict__[name] for name in self.arg_constraints if name in self.__dict__)
-        )
+        return cast(Tensor, next(self.__dict__[name] for name in self.arg_constraints if name in self.__dict__))
 
     def _check_values(self, name: str, value: Tensor, constraint: constraints.Constraint) -> None:
         validates = self._validate_values
@@ -235,10 +231,7 @@ class Distribution(torch.distributions.Distribution):
         if (
             len(batch_shape) < len(self.batch_shape)
             or not _broadcastable(self.batch_shape, batch_shape)
-            or any(
-                new == 1 != old
-                for new, old in zip(reversed(batch_shape), reversed(self.batch_shape), strict=False)
-            )
+            or any(new == 1 != old for new, old in zip(reversed(batch_shape), reversed(self.batch_shape), strict=False))
         ):
             raise ValueError(
                 f"batch_shape {tuple(self.batch_shape)} of {type(self).__name__} cannot be expanded to "
@@ -276,9 +269,7 @@ def broadcast_parameters(owner: str, **parameters: Tensor | float) -> tuple[Tens
                 f"{p.dtype if isinstance(p, Tensor) else type(p).__name__}."
             )
     if len({t.device for t in tensors}) > 1:
-        devices = ", ".join(
-            f"{name} on {p.device}" for name, p in parameters.items() if isinstance(p, Tensor)
-        )
+        devices = ", ".join(f"{name} on {p.device}" for name, p in parameters.items() if isinstance(p, Tensor))
         raise ValueError(f"parameters of {owner} must live on one device, but got {devices}.")
     dtype = torch.get_default_dtype()
     floating = [t.dtype for t in tensors if t.is_floating_point()]

@@ -170,16 +170,14 @@ class Categorical(Distribution, torch.distributions.Categorical):
             raise TypeError(f"data of Categorical.fit must be a tensor of class indices, not {kind}.")
         if data.dim() == 0 or data.numel() == 0:
             raise ValueError(
-                "data of Categorical.fit must hold draws along dimension 0, but its shape is "
-                f"{tuple(data.shape)}."
+                f"data of Categorical.fit must hold draws along dimension 0, but its shape is {tuple(data.shape)}."
             )
         data = data.long()
         least, most = int(data.min()), int(data.max())
         num_classes = most + 1 if num_classes is None else num_classes
         if least < 0 or most >= num_classes:
             raise ValueError(
-                f"data of Categorical.fit must lie in 0, ..., {num_classes - 1}, but range from {least} to "
-                f"{most}."
+                f"data of Categorical.fit must lie in 0, ..., {num_classes - 1}, but range from {least} to {most}."
             )
         counts = torch.zeros(*data.shape[1:], num_classes, device=data.device)
         draws = data.movedim(0, -1)

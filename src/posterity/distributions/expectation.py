@@ -119,8 +119,8 @@ def _gauss_kronrod(
     x = torch.cat([inner, outer], dim=1)
     jacobian = torch.cat([inner_jacobian, outer_jacobian], dim=1)
     # A few pieces at a time: a mixture multiplies every node by its number of components.
-    at_once = max(1, _MAX_VALUES // (len(_NODES) * points[0].numel() + 1))
-    evaluated = [integrand(part.flatten(0, 1)).reshape(part.shape) for part in x.split(at_once, dim=1)]
+    parts = x.chunk(1 + x.numel() // _MAX_VALUES, dim=1)
+    evaluated = [integrand(part.flatten(0, 1)).reshape(part.shape) for part in parts]
     heights = torch.cat(evaluated, dim=1) * jacobian
     pieces = (kronrod * heights).sum(0)
     error = (pieces - (gauss * heights).sum(0)).detach().abs().sum(0)

@@ -63,9 +63,7 @@ class Independent(Distribution, torch.distributions.Independent[Distribution]):
         """The same distribution with its batch broadcast to `batch_shape`; no memory is copied."""
         batch_shape = self._checked_expansion(batch_shape)
         new = self._bare_copy(_instance)
-        new.base_dist = self.base_dist.expand(
-            batch_shape + self.event_shape[: self.reinterpreted_batch_ndims]
-        )
+        new.base_dist = self.base_dist.expand(batch_shape + self.event_shape[: self.reinterpreted_batch_ndims])
         new._batch_shape = batch_shape
         return new
 

@@ -27,6 +27,7 @@ def kl_divergence(p: torch.distributions.Distribution, q: torch.distributions.Di
     Raises:
         ValueError: Event shapes differ or batch shapes do not broadcast.
         NotImplementedError: There is neither closed form nor sum nor scalar integral.
+        ArithmeticError: The integral did not reach its accuracy, or diverges.
 
     Source: Kullback and Leibler, On Information and Sufficiency, 1951, https://doi.org/10.1214/aoms/1177729694
 
@@ -84,6 +85,4 @@ def register_kl(
 
 
 def _enumerable(p: Distribution) -> bool:
-    return p.has_enumerate_support or (
-        not p.event_shape and p.support is not None and not p.support.is_discrete
-    )
+    return p.has_enumerate_support or (not p.event_shape and p.support is not None and not p.support.is_discrete)

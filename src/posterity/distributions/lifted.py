@@ -38,9 +38,7 @@ def lift(distribution: torch.distributions.Distribution) -> Distribution:
     if type(distribution) is torch.distributions.Independent:
         return Independent(lift(distribution.base_dist), distribution.reinterpreted_batch_ndims)
     if not isinstance(distribution, torch.distributions.Distribution):
-        raise TypeError(
-            f"a torch.distributions.Distribution is needed, but this is a {type(distribution).__name__}."
-        )
+        raise TypeError(f"a torch.distributions.Distribution is needed, but this is a {type(distribution).__name__}.")
     return Lifted(distribution)
 
 

@@ -57,9 +57,7 @@ class FiniteMixture(Distribution):
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of P(X > value), finite where the probability itself underflows."""
-        return self._log_mix(
-            self._each_at(lambda d, x: d.log_survival_function(x), self._checked_value(value))
-        )
+        return self._log_mix(self._each_at(lambda d, x: d.log_survival_function(x), self._checked_value(value)))
 
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which lies the probability `value` in [0, 1], for scalar events.
@@ -143,9 +141,7 @@ class FiniteMixture(Distribution):
             rank = len(self.event_shape)
             draws = self._each(lambda d: d.sample(sample_shape, generator=draw), rank)
             index = chosen.reshape(chosen.shape + (1,) * (rank + 1))
-            return draws.gather(-1 - rank, index.expand(*chosen.shape, 1, *self.event_shape)).squeeze(
-                -1 - rank
-            )
+            return draws.gather(-1 - rank, index.expand(*chosen.shape, 1, *self.event_shape)).squeeze(-1 - rank)
 
     @classmethod
     def fit(cls, *args: object, **kwargs: object) -> NoReturn:
@@ -162,9 +158,6 @@ class FiniteMixture(Distribution):
         probs = self.mixture_distribution.probs
         return probs.reshape(probs.shape + (1,) * event_rank)
 
-    def _like(self) -> Tensor:
-        return self.mixture_distribution._like()
-
     def _is_discrete(self) -> bool:
         return bool(cast(constraints.Constraint, self.support).is_discrete)
 
@@ -177,9 +170,7 @@ class FiniteMixture(Distribution):
         for _ in range(13 - round(math.log2(torch.finfo(lower.dtype).eps))):
             middle = left.lerp(right, 0.5)
             # Towards 1 the survival function keeps the digits that the cdf has lost.
-            short = torch.where(
-                level < 0.5, self.cdf(middle) < level, self.survival_function(middle) > 1 - level
-            )
+            short = torch.where(level < 0.5, self.cdf(middle) < level, self.survival_function(middle) > 1 - level)
             left, right = torch.where(short, middle, left), torch.where(short, right, middle)
         # Infinite ends belong to the levels 0 and 1.
         return torch.where(level == 0, lower, torch.where(level == 1, upper, right))
@@ -250,9 +241,7 @@ class MixtureSameFamily(FiniteMixture, torch.distributions.MixtureSameFamily):
             ("component_distribution", component_distribution, torch.distributions.Distribution),
         ):
             if not isinstance(given, kind):
-                raise TypeError(
-                    f"{name} of MixtureSameFamily must be a {kind.__name__}, not {type(given).__name__}."
-                )
+                raise TypeError(f"{name} of MixtureSameFamily must be a {kind.__name__}, not {type(given).__name__}.")
         mixture, component = cast(Categorical, lift(mixture_distribution)), lift(component_distribution)
         num_components = mixture._num_events
         stacked = component_distribution.batch_shape
@@ -270,9 +259,7 @@ class MixtureSameFamily(FiniteMixture, torch.distributions.MixtureSameFamily):
         self._component_distribution = component.expand((*batch_shape, num_components))
         self._num_component = num_components
         self._event_ndims = len(component_distribution.event_shape)
-        Distribution.__init__(
-            self, batch_shape, component_distribution.event_shape, validate_args=validate_args
-        )
+        Distribution.__init__(self, batch_shape, component_distribution.event_shape, validate_args=validate_args)
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Self:
         """The same mixture with its batch broadcast to `batch_shape`; no memory is copied."""
@@ -297,6 +284,9 @@ class MixtureSameFamily(FiniteMixture, torch.distributions.MixtureSameFamily):
         """All values of finite components, `[num_values, *batch_shape, *event_shape]`."""
         values = self._component_distribution.enumerate_support(expand=False).squeeze(-1 - self._event_ndims)
         return values.expand(-1, *self.batch_shape, *self.event_shape) if expand else values
+
+    def _like(self) -> Tensor:
+        return self._component_distribution._like()
 
     def _each_at(self, statistic: Callable[[Distribution, Tensor], Tensor], value: Tensor) -> Tensor:
         return statistic(self._component_distribution, value.unsqueeze(-1 - len(self.event_shape)))
@@ -352,14 +342,10 @@ class Mixture(FiniteMixture):
         validate_args: bool | None = None,
     ) -> None:
         if not components:
-            raise ValueError(
-                "components of Mixture must be at least one distribution, but the list is empty."
-            )
+            raise ValueError("components of Mixture must be at least one distribution, but the list is empty.")
         for i, component in enumerate(components):
             if not isinstance(component, torch.distributions.Distribution):
-                raise TypeError(
-                    f"components[{i}] of Mixture must be a distribution, not {type(component).__name__}."
-                )
+                raise TypeError(f"components[{i}] of Mixture must be a distribution, not {type(component).__name__}.")
             _check_like_first(i, component, components[0])
         lifted = [lift(component) for component in components]
         if weights is None:
@@ -371,9 +357,7 @@ class Mixture(FiniteMixture):
                 f"component, but have shape {tuple(weights.shape)}."
             )
         shapes = {f"components[{i}]": c.batch_shape for i, c in enumerate(components)}
-        batch_shape = broadcast_shapes(
-            "batch shapes in Mixture", weights=mixture_distribution.batch_shape, **shapes
-        )
+        batch_shape = broadcast_shapes("batch shapes in Mixture", weights=mixture_distribution.batch_shape, **shapes)
         self.mixture_distribution = mixture_distribution.expand(batch_shape)
         self.components = tuple(c.expand(batch_shape) for c in lifted)
         Distribution.__init__(self, batch_shape, components[0].event_shape, validate_args=validate_args)
@@ -404,6 +388,9 @@ class Mixture(FiniteMixture):
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values of finite components, `[num_values, *batch_shape, *event_shape]`."""
         return self.components[0].enumerate_support(expand)
+
+    def _like(self) -> Tensor:
+        return self.components[0]._like()
 
     def _each_at(self, statistic: Callable[[Distribution, Tensor], Tensor], value: Tensor) -> Tensor:
         return torch.stack([statistic(c, value) for c in self.components], dim=-1)

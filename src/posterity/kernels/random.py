@@ -37,9 +37,7 @@ class Key:
         False
     """
 
-    def __init__(
-        self, seed: int | Tensor, *, stream: int = 0, device: torch.device | str | None = None
-    ) -> None:
+    def __init__(self, seed: int | Tensor, *, stream: int = 0, device: torch.device | str | None = None) -> None:
         if isinstance(seed, Tensor):
             if seed.dtype != torch.int32 or seed.shape[-1:] != (2,):
                 raise TypeError(

@@ -97,9 +97,7 @@ def _parameter(tensor: Tensor, value: nn.Parameter) -> nn.Parameter:
     return tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor, value.requires_grad)
 
 
-def _rename(
-    parameters: dict[str, nn.Parameter | None], name: str, new: dict[str, nn.Parameter | None]
-) -> None:
+def _rename(parameters: dict[str, nn.Parameter | None], name: str, new: dict[str, nn.Parameter | None]) -> None:
     """Replace one entry by others at the same place, so that the order of a module's parameters stays."""
     entries = list(parameters.items())
     parameters.clear()

@@ -33,9 +33,7 @@ def make_random(
     """
     check_estimator(layer, estimator, supported)
     if not (posterior is None or isinstance(posterior, Posterior)):
-        raise TypeError(
-            f"posterior must be a posterity.nn.Posterior such as MeanFieldNormal(), got {posterior!r}"
-        )
+        raise TypeError(f"posterior must be a posterity.nn.Posterior such as MeanFieldNormal(), got {posterior!r}")
     recipe = FanIn() if prior is None else as_prior(prior)
     layer.__dict__["_random"] = {}
     layer.__dict__["_estimator"] = estimator

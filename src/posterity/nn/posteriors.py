@@ -159,9 +159,7 @@ class Delta(Posterior):
 
     def distribution(self, tensors: Mapping[str, Tensor]) -> torch.distributions.Distribution:
         """Refused: a point mass has no density; ask for `mean`."""
-        raise NotImplementedError(
-            "Delta: a point mass has no density with respect to the prior's; use mean()"
-        )
+        raise NotImplementedError("Delta: a point mass has no density with respect to the prior's; use mean()")
 
     def moments(self, tensors: Mapping[str, Tensor]) -> Moments:
         """The value, and a scale of zero."""

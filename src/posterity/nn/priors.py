@@ -120,9 +120,7 @@ class ScaleMixture(Prior):
                 f"ScaleMixture: needs as many probs as scales, got {len(self.probs)} and {len(self.scales)}"
             )
         if min(*self.scales, *self.probs) <= 0:
-            raise ValueError(
-                f"ScaleMixture: scales and probs must be positive, got {self.scales} and {self.probs}"
-            )
+            raise ValueError(f"ScaleMixture: scales and probs must be positive, got {self.scales} and {self.probs}")
 
     def init(self, value: Tensor) -> dict[str, Tensor]:
         """The component's weights and scales."""

@@ -208,9 +208,7 @@ def with_draw(forward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _property_names(cls: type[RandomModule]) -> tuple[str, ...]:
-    return tuple(
-        name for name, entry in vars(cls).items() if isinstance(entry, property) and name != "_flat_weights"
-    )
+    return tuple(name for name, entry in vars(cls).items() if isinstance(entry, property) and name != "_flat_weights")
 
 
 def _rebuild(base: type[nn.Module], names: tuple[str, ...]) -> RandomModule:

@@ -110,18 +110,14 @@ def _classification(logits: Any, batch: int) -> Prediction:
     aleatoric = -torch.xlogy(probs, probs).sum(2).mean(0)
     epistemic = (torch.xlogy(probs, probs) - torch.where(probs > 0, probs * log_mean, 0)).sum(2).mean(0)
     mean = log_mean.exp()
-    return Prediction(
-        mean, epistemic.clamp(min=0), aleatoric, dist.Categorical(logits=log_mean.movedim(1, -1))
-    )
+    return Prediction(mean, epistemic.clamp(min=0), aleatoric, dist.Categorical(logits=log_mean.movedim(1, -1)))
 
 
 def _regression(draws: Any, batch: int, likelihood: Likelihood | None) -> Prediction:
     if isinstance(draws, Tensor):
         draws = _with_noise(draws, likelihood)
     elif likelihood is not None:
-        raise ValueError(
-            "predict: likelihood= is for a network that returns a bare mean; this one returns its noise"
-        )
+        raise ValueError("predict: likelihood= is for a network that returns a bare mean; this one returns its noise")
     if isinstance(draws, list) and all(type(d) in (dist.Normal, torch.distributions.Normal) for d in draws):
         draws = torch.stack([d.loc for d in draws]), torch.stack([d.scale for d in draws])
     if isinstance(draws, list):
@@ -152,9 +148,7 @@ def _with_noise(means: Tensor, likelihood: Likelihood | None) -> Any:
         return means, torch.full_like(means, likelihood)
     distributions = [likelihood(mean) for mean in means]
     if not all(isinstance(d, torch.distributions.Distribution) for d in distributions):
-        raise TypeError(
-            f"predict: likelihood must return a Distribution, got {type(distributions[0]).__name__}"
-        )
+        raise TypeError(f"predict: likelihood must return a Distribution, got {type(distributions[0]).__name__}")
     return distributions
 
 
@@ -173,9 +167,7 @@ def _mean_and_scale(draws: Any) -> tuple[Tensor, Tensor]:
     return means, scales
 
 
-def _check_arguments(
-    module: nn.Module, x: Any, num_samples: int, task: str, likelihood: Likelihood | None
-) -> int:
+def _check_arguments(module: nn.Module, x: Any, num_samples: int, task: str, likelihood: Likelihood | None) -> int:
     """Check everything that can be checked before any work, and return the size of the batch."""
     if not isinstance(module, nn.Module):
         raise TypeError(f"predict: module must be a torch.nn.Module, got {type(module).__name__}")
@@ -184,9 +176,7 @@ def _check_arguments(
     if task not in ("classification", "regression"):
         raise ValueError(f"predict: task must be 'classification' or 'regression', got {task!r}")
     if likelihood is not None and task == "classification":
-        raise ValueError(
-            "predict: likelihood= is for task='regression'; classification's noise is the softmax"
-        )
+        raise ValueError("predict: likelihood= is for task='regression'; classification's noise is the softmax")
     if likelihood is not None and not callable(likelihood) and not likelihood > 0:
         raise ValueError(f"predict: likelihood= as a standard deviation must be positive, got {likelihood}")
     values = x.values() if isinstance(x, Mapping) else x if isinstance(x, tuple) else (x,)

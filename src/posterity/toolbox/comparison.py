@@ -52,6 +52,4 @@ class Comparison(NamedTuple):
         """Raise a `ValueError` that names the figure unless both numbers are finite."""
         for network, value in (("Bayesian", self.bayesian), ("deterministic", self.deterministic)):
             if not math.isfinite(value):
-                raise ValueError(
-                    f"{self.name} of the {network} network is {value}, which is no figure to report"
-                )
+                raise ValueError(f"{self.name} of the {network} network is {value}, which is no figure to report")

@@ -27,9 +27,7 @@ def auroc(scores_known: Tensor, scores_unknown: Tensor) -> Tensor:
     """
     for name, scores in (("scores_known", scores_known), ("scores_unknown", scores_unknown)):
         if scores.ndim != 1 or len(scores) == 0:
-            raise ValueError(
-                f"{name} must be a vector of at least one score; got shape {tuple(scores.shape)}"
-            )
+            raise ValueError(f"{name} must be a vector of at least one score; got shape {tuple(scores.shape)}")
         if scores.isnan().any():
             raise ValueError(f"{name} holds NaN")
     dtype = torch.promote_types(scores_known.dtype, scores_unknown.dtype)

@@ -81,9 +81,7 @@ def reliability_diagram(bayesian: Reliability, deterministic: Reliability) -> st
     figure = _new_figure()
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-    axes.text(
-        0.16, 0.21, "perfectly calibrated", color=MUTED, rotation=33, rotation_mode="anchor", fontsize=9
-    )
+    axes.text(0.16, 0.21, "perfectly calibrated", color=MUTED, rotation=33, rotation_mode="anchor", fontsize=9)
     for curve, colour, marker, name in (
         (deterministic, DETERMINISTIC, "s", "deterministic"),
         (bayesian, BAYESIAN, "o", "Bayesian"),
@@ -101,9 +99,7 @@ def reliability_diagram(bayesian: Reliability, deterministic: Reliability) -> st
     )
     _restrain(axes)
     _legend(axes)
-    label = (
-        "Accuracy against confidence for both networks. The closer to the diagonal, the better calibrated."
-    )
+    label = "Accuracy against confidence for both networks. The closer to the diagonal, the better calibrated."
     return _svg(figure, "reliability", label)
 
 
@@ -126,9 +122,7 @@ def deferral_figure(bayesian: DeferralCurve, deterministic: DeferralCurve) -> st
     ):
         shown = curve.fraction_deferred <= 0.5
         deferred, accuracy = curve.fraction_deferred[shown] * 100, curve.accuracy_of_the_rest[shown] * 100
-        axes.plot(
-            deferred.tolist(), accuracy.tolist(), color=colour, linewidth=2, linestyle=style, label=name
-        )
+        axes.plot(deferred.tolist(), accuracy.tolist(), color=colour, linewidth=2, linestyle=style, label=name)
         lowest = min(lowest, accuracy.min().item() / 100)
     margin = max(100 * (1 - lowest) * 0.08, 0.05)
     axes.set(

@@ -88,8 +88,7 @@ def render_report(
     check_probabilities(deterministic_probs, labels.to(deterministic_probs.device))
     if deterministic_probs.shape != known.probs.shape:
         raise ValueError(
-            f"deterministic_probs has shape {tuple(deterministic_probs.shape)}, "
-            f"known.probs {tuple(known.probs.shape)}"
+            f"deterministic_probs has shape {tuple(deterministic_probs.shape)}, known.probs {tuple(known.probs.shape)}"
         )
     for comparison in comparisons:
         comparison.check()

@@ -80,13 +80,9 @@ def bayesianize(
     if not isinstance(model, nn.Module):
         raise TypeError(f"bayesianize: model must be a torch.nn.Module, got {type(model).__name__}")
     if isinstance(model, torch.jit.ScriptModule):
-        raise TypeError(
-            "bayesianize: a scripted module cannot be converted; convert it before torch.jit.script"
-        )
+        raise TypeError("bayesianize: a scripted module cannot be converted; convert it before torch.jit.script")
     if not (posterior is None or isinstance(posterior, Posterior)):
-        raise TypeError(
-            f"posterior must be a posterity.nn.Posterior such as MeanFieldNormal(), got {posterior!r}"
-        )
+        raise TypeError(f"posterior must be a posterity.nn.Posterior such as MeanFieldNormal(), got {posterior!r}")
     plan = _plan(model, include, exclude, layers or {}, prior, posterior or MeanFieldNormal(), estimator)
     if dry_run:
         _print_table(plan)
@@ -124,11 +120,7 @@ def _plan(
     if not everything:
         raise ValueError(f"bayesianize: {type(model).__name__} has no parameters")
     included, excluded = as_selectors("include", include), as_selectors("exclude", exclude)
-    priors = (
-        {"*": as_prior(prior)}
-        if not isinstance(prior, Mapping)
-        else {k: as_prior(p) for k, p in prior.items()}
-    )
+    priors = {"*": as_prior(prior)} if not isinstance(prior, Mapping) else {k: as_prior(p) for k, p in prior.items()}
     check_all_match("include", included or (), everything)
     check_all_match("exclude", excluded or (), everything)
     check_all_match("prior", priors, everything)
@@ -156,11 +148,7 @@ def _plan(
     _check_ties(changes)
     if not any(change.fate.startswith("random") for change in changes):
         frozen = sum(change.fate == "frozen" for change in changes)
-        why = (
-            f"{frozen} of them are frozen (requires_grad=False)"
-            if frozen
-            else "include and exclude leave none"
-        )
+        why = f"{frozen} of them are frozen (requires_grad=False)" if frozen else "include and exclude leave none"
         raise ValueError(f"bayesianize: nothing to convert among {len(changes)} parameters; {why}")
     return changes
 
@@ -198,9 +186,7 @@ def _apply(model: M, changes: list[_Change], layers: Layers) -> M:
 def _replace(model: M, old: nn.Module, new: nn.Module) -> M:
     """Put `new` where `old` stands, everywhere in the network."""
     if not isinstance(new, nn.Module):
-        raise TypeError(
-            f"layers: the function for {type(old).__name__} returned {type(new).__name__}, not a module"
-        )
+        raise TypeError(f"layers: the function for {type(old).__name__} returned {type(new).__name__}, not a module")
     if model is old:
         return new  # type: ignore[return-value]
     for parent in list(model.modules()):
@@ -219,20 +205,14 @@ def _estimator_of(module: nn.Module, estimator: str | Mapping[type[nn.Module], s
 def _supported(module: nn.Module) -> tuple[str, ...]:
     """The estimators that a layer will have once it is random."""
     ours = estimating_class(deterministic_class(type(module)))
-    return next(
-        (names for kind, names in SUPPORTED.items() if ours is estimating_classes[kind]), ("reparam",)
-    )
+    return next((names for kind, names in SUPPORTED.items() if ours is estimating_classes[kind]), ("reparam",))
 
 
 def _check_parameter(candidate: Candidate) -> None:
     if isinstance(candidate.parameter, UninitializedParameter):
-        raise ValueError(
-            f"bayesianize: {candidate.name} has no shape yet; run one batch through the network first"
-        )
+        raise ValueError(f"bayesianize: {candidate.name} has no shape yet; run one batch through the network first")
     if not candidate.parameter.is_floating_point():
-        raise TypeError(
-            f"bayesianize: {candidate.name} is {candidate.parameter.dtype}; exclude it, or make it real"
-        )
+        raise TypeError(f"bayesianize: {candidate.name} is {candidate.parameter.dtype}; exclude it, or make it real")
 
 
 def _check_ties(changes: list[_Change]) -> None:

@@ -34,9 +34,7 @@ def deterministic(model: M, *, inplace: bool = False) -> M:
         (<class 'torch.nn.modules.linear.Linear'>, True)
     """
     if next(random_parameters(model), None) is None:
-        raise ValueError(
-            f"deterministic: {type(model).__name__} has no random parameters; it is ordinary already"
-        )
+        raise ValueError(f"deterministic: {type(model).__name__} has no random parameters; it is ordinary already")
     if not inplace:
         model = copy.deepcopy(model)
     make_deterministic(model)

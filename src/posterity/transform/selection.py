@@ -90,9 +90,7 @@ def as_selectors(argument: str, given: Any) -> tuple[Selector, ...] | None:
     selectors = tuple(given) if several else (given,)
     for selector in selectors:
         is_type = isinstance(selector, type) and issubclass(selector, nn.Module)
-        if not (
-            isinstance(selector, str) or is_type or (callable(selector) and not isinstance(selector, type))
-        ):
+        if not (isinstance(selector, str) or is_type or (callable(selector) and not isinstance(selector, type))):
             raise TypeError(
                 f"{argument} takes name patterns, layer types and functions of (name, module), got {selector!r}"
             )
@@ -107,7 +105,5 @@ def check_all_match(argument: str, selectors: Iterable[Selector], all_candidates
     """
     for selector in selectors:
         if not any(selects(selector, candidate) for candidate in all_candidates):
-            shown = ", ".join(c.name for c in all_candidates[:8]) + (
-                ", ..." if len(all_candidates) > 8 else ""
-            )
+            shown = ", ".join(c.name for c in all_candidates[:8]) + (", ..." if len(all_candidates) > 8 else "")
             raise ValueError(f"{argument}: {selector!r} matches no parameter; there are {shown}")
