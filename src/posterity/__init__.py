@@ -1,13 +1,18 @@
 """Posterity: PyTorch models that say what they don't know.
 
 The names here are those that a user types every day; the rest is in the floors: `posterity.nn`,
-`posterity.transform`, `posterity.distributions`, `posterity.toolbox`.
+`posterity.transform`, `posterity.distributions`, `posterity.toolbox`. Each is imported when it is first used.
 """
 
-from posterity import distributions, nn, transform
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from posterity._version import __version__
-from posterity.prediction import Prediction, elbo_loss, predict
-from posterity.transform import bayesianize
+
+if TYPE_CHECKING:
+    from posterity import distributions, nn, prediction, runtime, toolbox, transform
+    from posterity.prediction import Prediction, elbo_loss, predict
+    from posterity.transform import bayesianize
 
 __all__ = [
     "Prediction",
@@ -17,5 +22,29 @@ __all__ = [
     "elbo_loss",
     "nn",
     "predict",
+    "prediction",
+    "runtime",
+    "toolbox",
     "transform",
 ]
+
+_HOMES = {
+    "Prediction": "posterity.prediction",
+    "bayesianize": "posterity.transform",
+    "elbo_loss": "posterity.prediction",
+    "predict": "posterity.prediction",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Importing torch takes a second: `posterity --version` and a Ctrl-C in that second must not have to wait for it.
+    if name not in __all__:
+        raise AttributeError(f"module 'posterity' has no attribute {name!r}")
+    home = _HOMES.get(name)
+    value = getattr(importlib.import_module(home), name) if home else importlib.import_module(f"posterity.{name}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -68,7 +68,7 @@ def run_digits(
     seed: int = 0,
     *,
     epochs: int = 40,
-    bayesian_epochs: int = 20,
+    bayesian_epochs: int = 30,
     num_samples: int = 64,
     progress: bool = False,
 ) -> DigitsResult:
@@ -196,7 +196,7 @@ def train(network: nn.Module, data: DigitsData, epochs: int, progress: bool = Fa
         for images, labels in _batches(data, epochs):
             loss = F.cross_entropy(network(images), labels)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             line.update(loss=loss.detach())
 
@@ -206,7 +206,7 @@ def train_bayesian(bnn: nn.Module, data: DigitsData, epochs: int, progress: bool
 
     The learning rate falls to zero, since the gradients of a Bayesian network are noisy to the end.
     """
-    optimizer = torch.optim.Adam(bnn.parameters(), lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(bnn.parameters(), lr=3e-3, fused=True)
     steps = epochs * _num_batches(data)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     with Progress("Training, Bayesian", total=steps, enabled=progress) as line:
@@ -214,7 +214,7 @@ def train_bayesian(bnn: nn.Module, data: DigitsData, epochs: int, progress: bool
             nll = F.cross_entropy(bnn(images), labels)
             loss = pt.elbo_loss(bnn, nll, num_data=len(data.train_labels))
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
             line.update(loss=loss.detach(), nll=nll.detach())

@@ -13,21 +13,19 @@ from torch import Tensor
 
 from posterity.kernels.threefry import FAST_ROUNDS, threefry2x32
 
-# The second counter word separates a key's uses: streams of numbers count up from 0, derived keys sit here.
-_DERIVED = -0x5EED
-
 
 class Key:
     """A counter-based random key.
 
     Args:
         seed: a Python integer (its low 64 bits count), or an int32 tensor of shape `[2]` on any device, such as
-            one drawn inside a compiled graph.
+            one drawn inside a compiled graph; or `[..., 2]` for a batch of keys, each of which then gives a whole
+            result, stacked on the left.
         stream: which of the key's 2^31 independent streams of numbers to read.
         device: where the key lives when made from an integer. Default: torch's default device.
 
     Raises:
-        TypeError: if `seed` is neither an integer nor an int32 tensor of shape `[2]`.
+        TypeError: if `seed` is neither an integer nor an int32 tensor of shape `[..., 2]`.
 
     Example:
         >>> key = Key(0)
@@ -41,7 +39,7 @@ class Key:
         if isinstance(seed, Tensor):
             if seed.dtype != torch.int32 or seed.shape[-1:] != (2,):
                 raise TypeError(
-                    f"Key: a tensor seed must be int32 of shape [2], got {seed.dtype} of shape {list(seed.shape)}"
+                    f"Key: a tensor seed must be int32 of shape [..., 2], got {seed.dtype} of shape {list(seed.shape)}"
                 )
             self.data = seed
         elif isinstance(seed, int):
@@ -61,9 +59,10 @@ class Key:
         return Key(self.data, stream=stream)
 
     def fold_in(self, number: int | Tensor) -> "Key":
-        """A new key that depends on this one and on `number` (a chain, a step, a device)."""
+        """A new key that depends on this one, its stream, and on `number` (a chain, a step, a device)."""
         counter = torch.as_tensor(number, device=self.data.device).to(torch.int32)
-        tag = torch.full_like(counter, _DERIVED)
+        # The second counter word separates a key's uses: not negative for numbers, negative for derived keys.
+        tag = torch.full_like(counter, ~self.stream)
         words = threefry2x32((self.data[..., 0], self.data[..., 1]), (counter, tag))
         return Key(torch.stack(words, dim=-1))
 
@@ -89,7 +88,7 @@ class KeyStream:
     """
 
     def __init__(self) -> None:
-        self._key: Key | None = None
+        self._keys: dict[torch.device, Key] = {}
         self._streams = 0
         self._reserved: dict[tuple[torch.dtype, torch.device], int] = {}
         self._pools: dict[tuple[torch.dtype, torch.device], Tensor] = {}
@@ -101,10 +100,10 @@ class KeyStream:
 
     def key(self, device: torch.device) -> Key:
         """The next stream."""
-        if self._key is None:
-            self._key = Key.draw(device)
+        if device not in self._keys:
+            self._keys[device] = Key.draw(device)
         self._streams += 1
-        return self._key.at(self._streams - 1)
+        return self._keys[device].at(self._streams - 1)
 
     def normal(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
         """Standard normal numbers: the next of those reserved, or of a stream of their own."""
@@ -122,10 +121,10 @@ Source = torch.Generator | Key | KeyStream | None
 
 
 def bits(size: int, key: Key, block: int = 0) -> tuple[Tensor, Tensor]:
-    """Two int32 tensors of `size` uniformly random words each, from blocks `[block, block + size)` of the stream."""
+    """Two int32 tensors of `size` uniformly random words for each key, from blocks `[block, block + size)`."""
     counter = torch.arange(block, block + size, dtype=torch.int32, device=key.data.device)
     stream = torch.full_like(counter, key.stream)
-    return threefry2x32((key.data[..., 0], key.data[..., 1]), (counter, stream), FAST_ROUNDS)
+    return threefry2x32((key.data[..., :1], key.data[..., 1:]), (counter, stream), FAST_ROUNDS)
 
 
 def normal(
@@ -155,7 +154,7 @@ def normal(
         return source.normal(shape, dtype or torch.get_default_dtype(), where)
     if not isinstance(source, Key):
         return torch.randn(tuple(shape), generator=source, dtype=dtype, device=device)
-    dtype = dtype or torch.get_default_dtype()
+    source, dtype = _on(source, device), dtype or torch.get_default_dtype()
     size = math.prod(shape)
     half = (size + 1) // 2
     if dtype == torch.float64:
@@ -169,7 +168,7 @@ def normal(
     # Box and Muller (1958); `cat` rather than `stack`, because Inductor vectorises the two halves.
     length, angle = torch.sqrt(-2 * torch.log(radius)), angle * math.pi
     both = torch.cat([length * torch.cos(angle), length * torch.sin(angle)], dim=-1)
-    return both[..., :size].reshape(*both.shape[:-1], *shape).to(dtype)
+    return both[..., :size].reshape((*both.shape[:-1], *shape)).to(dtype)
 
 
 def uniform(
@@ -191,15 +190,17 @@ def uniform(
         source = source.key(torch.device(device) if device is not None else torch.get_default_device())
     if not isinstance(source, Key):
         return torch.rand(tuple(shape), generator=source, dtype=dtype, device=device)
-    dtype = dtype or torch.get_default_dtype()
+    source, dtype = _on(source, device), dtype or torch.get_default_dtype()
     size = math.prod(shape)
+    # As many bits as the significand stores, and a half step: every value is exact, and neither end is reached.
     if dtype == torch.float64:
-        both = _unit_from_two_words(*bits(size, source))
+        high, low = bits(size, source)
+        both = ((high & 0x3FFFFFF).double() * 2.0**26 + (low & 0x3FFFFFF).double() + 0.5) * 2.0**-52
     else:
-        # 23 bits and a half step: every value is exact in float32, and neither end is reached.
+        digits = {torch.float16: 10, torch.bfloat16: 7}.get(dtype, 23)
         words = torch.cat(bits((size + 1) // 2, source), dim=-1)
-        both = ((words >> 9) & 0x7FFFFF).float() * 2.0**-23 + 2.0**-24
-    return both[..., :size].reshape(*both.shape[:-1], *shape).to(dtype)
+        both = (((words >> (32 - digits)) & (2**digits - 1)).float() + 0.5) * 2.0**-digits
+    return both[..., :size].reshape((*both.shape[:-1], *shape)).to(dtype)
 
 
 def rademacher(
@@ -223,13 +224,17 @@ def rademacher(
     if not isinstance(source, Key):
         ones = torch.randint(0, 2, tuple(shape), generator=source, device=device, dtype=torch.int8)
         return ones.to(dtype).mul_(2).sub_(1)
-    size = math.prod(shape)
+    source, size = _on(source, device), math.prod(shape)
     words = torch.cat(bits((size + 1) // 2, source), dim=-1)[..., :size]
-    return (1 - 2 * (words & 1)).to(dtype).reshape(*words.shape[:-1], *shape)
+    return (1 - 2 * (words & 1)).to(dtype).reshape((*words.shape[:-1], *shape))
+
+
+def _on(key: Key, device: torch.device | str | None) -> Key:
+    return key if device is None else Key(key.data.to(device), stream=key.stream)
 
 
 def _unit_from_two_words(high: Tensor, low: Tensor) -> Tensor:
-    """A float64 in (0, 1) from 62 random bits."""
+    """A float64 in (0, 1] from 62 random bits, as near to zero as 2^-63."""
     whole = (high & 0x7FFFFFFF).double() * 2.0**31 + (low & 0x7FFFFFFF).double()
     return (whole + 0.5) * 2.0**-62
 

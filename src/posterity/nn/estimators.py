@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from posterity.kernels import normal, rademacher
 from posterity.nn.posteriors import Moments
 from posterity.nn.random_module import RandomModule
-from posterity.nn.random_parameter import Draw
+from posterity.nn.random_parameter import Slot
 
 ESTIMATORS = ("reparam", "flipout", "local")
 
@@ -42,19 +42,9 @@ def flipout(module: RandomModule, x: Tensor, apply: Apply, unbatched_dim: int, c
     assert weight is not None
     assert slot is not None
     mean = apply(x, weight.loc, None if bias is None else bias.loc)
-    # The same layer run again in the same forward has the same weights, example by example.
-    noise = slot.noise.get(x.shape)
-    if noise is None:
-        sign_in, sign_out = _signs(x, mean, unbatched_dim, channel_dim, slot.draw)
-        if slot.perturbation is None:
-            slot.perturbation = (
-                _perturb(weight, slot.draw),
-                None if bias is None else _perturb(bias, slot.draw),
-            )
-        noise = slot.noise[x.shape] = (sign_in, sign_out)
-    sign_in, sign_out = noise
-    delta_weight, delta_bias = slot.perturbation or (None, None)
-    assert delta_weight is not None
+    sign_in, sign_out = _signs(x, mean, unbatched_dim, channel_dim, slot)
+    delta_weight = _perturbation(module, "weight", weight)
+    delta_bias = None if bias is None else _perturbation(module, "bias", bias)
     return mean + sign_out * apply(x * sign_in, delta_weight, delta_bias)
 
 
@@ -110,16 +100,29 @@ def _moments(module: RandomModule, name: str) -> Moments | None:
     return None if value is None else Moments(value, torch.zeros_like(value))
 
 
-def _perturb(moments: Moments, draw: Draw) -> Tensor:
+def _perturbation(module: RandomModule, name: str, moments: Moments) -> Tensor:
+    """The parameter's one perturbation of this forward; zero where it is not random."""
     loc, scale = moments
-    return scale * normal(loc.shape, source=draw.source, dtype=loc.dtype, device=loc.device)
+    random = module._random.get(name)
+    slot = None if random is None else random.slot()
+    if slot is None:
+        return scale
+    if slot.perturbation is None:
+        slot.perturbation = scale * normal(loc.shape, source=slot.draw.source, dtype=loc.dtype, device=loc.device)
+    return slot.perturbation
 
 
-def _signs(x: Tensor, y: Tensor, unbatched_dim: int, channel_dim: int, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Signs per example and channel of input and output, constant over positions: `[batch, channels, 1, ...]`."""
-    batch = x.shape[:1] if x.dim() > unbatched_dim else ()
+def _signs(x: Tensor, y: Tensor, unbatched_dim: int, channel_dim: int, slot: Slot) -> tuple[Tensor, Tensor]:
+    """Signs per example and channel of input and output, constant over positions: `[batch, channels, 1, ...]`.
+
+    A layer run again in the same forward has the same weights, example by example.
+    """
+    batch = x.shape[:1] if x.dim() > unbatched_dim else torch.Size()
     ins, outs = x.shape[channel_dim], y.shape[channel_dim]
-    both = rademacher((*batch, ins + outs), source=draw.source, dtype=y.dtype, device=x.device)
+    both = slot.signs.get(batch)
+    if both is None:
+        both = rademacher((*batch, ins + outs), source=slot.draw.source, dtype=y.dtype, device=x.device)
+        slot.signs[batch] = both
     middle = (1,) * (x.dim() - len(batch) + channel_dim)
     right = (1,) * (-1 - channel_dim)
     sign_in, sign_out = both.split([ins, outs], dim=-1)

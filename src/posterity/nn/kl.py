@@ -20,6 +20,7 @@ def kl_divergence(module: nn.Module) -> Tensor:
         an unbiased estimate from one draw where not.
 
     Raises:
+        TypeError: if `module` is not a module.
         ValueError: if nothing below the module is random.
 
     Example:
@@ -27,6 +28,8 @@ def kl_divergence(module: nn.Module) -> Tensor:
         >>> bool(kl_divergence(bnn.Linear(3, 2)) > 0)
         True
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"kl_divergence: module must be a torch.nn.Module, got {type(module).__name__}")
     terms = [random.kl(layer, name) for layer, name, random in random_parameters(module)]
     terms += [m.kl_divergence() for m in module.modules() if callable(getattr(m, "kl_divergence", None))]
     if not terms:

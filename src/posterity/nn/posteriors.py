@@ -185,6 +185,8 @@ def natural_scale(value: Tensor) -> float:
         0.1
     """
     fan_in = value[0].numel() if value.dim() > 1 else value.numel()
+    if value.is_meta:
+        return 1 / math.sqrt(max(fan_in, 1))
     return max(float(value.detach().float().square().mean().sqrt()), 1 / math.sqrt(max(fan_in, 1)))
 
 

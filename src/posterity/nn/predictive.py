@@ -5,7 +5,7 @@ outputs stacked on a new first dimension (a tensor, or a tuple of tensors), or a
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ def stochastic_draws(module: nn.Module, x: Any, num_samples: int, generator: Sou
     """Run a stochastic module `num_samples` times.
 
     Every forward draws the module's weights once for the whole batch. A network whose random layers all have
-    `estimator="local"` draws no weights, and all its draws run as one vectorised forward.
+    `estimator="local"` draws no weights, and all its draws run as one vectorised forward where its code allows.
 
     Args:
         module: any module; each call of it is one draw.
@@ -40,7 +40,9 @@ def stochastic_draws(module: nn.Module, x: Any, num_samples: int, generator: Sou
     """
     with forked(generator, module):
         if isinstance(x, Tensor) and _draws_outputs(module) and not torch.is_grad_enabled():
-            return _vectorized(module, x, num_samples)
+            # Not everything can be vectorised: outputs that are no tensors, branches on values, torch's LSTM.
+            with suppress(RuntimeError, ValueError):
+                return _vectorized(module, x, num_samples)
         return stack_outputs([call(module, x) for _ in range(num_samples)])
 
 

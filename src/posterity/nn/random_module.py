@@ -127,9 +127,15 @@ def random_property(name: str) -> Any:
             return value
         if name in self._parameters:
             return self._parameters[name]
+        if name in self.__dict__:
+            return self.__dict__[name]
         raise AttributeError(name)
 
-    return property(read, doc=f"The parameter `{name}`: a draw from its posterior where it is random.")
+    # Hooks such as torch.nn.utils.spectral_norm's set a weight that is no parameter any more.
+    def write(self: RandomModule, value: Tensor) -> None:
+        self.__dict__[name] = value
+
+    return property(read, write, doc=f"The parameter `{name}`: a draw from its posterior where it is random.")
 
 
 # Layers whose forward knows estimators besides `reparam`: torch's class to ours. Their files fill it.
@@ -225,7 +231,8 @@ def _assign(module: RandomModule, name: str, value: Any) -> None:
     if value is None:
         forget(module, name, None)
     elif origin is not None:
-        tie(module, name, *origin)
+        if origin != (module, name):
+            tie(module, name, *origin)
     elif isinstance(value, nn.Parameter):
         loc = module._parameters[f"{name}_loc"]
         if loc is None or value.shape != loc.shape:
@@ -234,6 +241,9 @@ def _assign(module: RandomModule, name: str, value: Any) -> None:
                 f"of shape {None if loc is None else list(loc.shape)}"
             )
         module._parameters[f"{name}_loc"] = value
+        # A layer that was tied to others has a value, and draws, of its own from now on.
+        random = module._random[name]
+        module._random[name] = RandomParameter(random.posterior, random.prior)
     else:
         raise TypeError(
             f"cannot assign {type(value).__name__} to the random parameter {name!r} (torch.nn.Parameter, "

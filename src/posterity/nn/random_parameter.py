@@ -41,10 +41,10 @@ class Slot:
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
         self.value: Tensor | None = None
-        # What the estimators took: flipout's perturbations of weight and bias, its signs for every input shape, and
-        # whether `local` has used up its one draw.
-        self.perturbation: tuple[Tensor, Tensor | None] | None = None
-        self.noise: dict[torch.Size, tuple[Tensor, Tensor]] = {}
+        # What the estimators took: flipout's perturbation, its signs for every batch shape, and whether `local` has
+        # used up its one draw.
+        self.perturbation: Tensor | None = None
+        self.signs: dict[torch.Size, Tensor] = {}
         self.used_once = False
 
 
@@ -88,9 +88,9 @@ class RandomParameter:
         return self.posterior.moments(self.tensors(module, name))
 
     def kl(self, module: nn.Module, name: str) -> Tensor:
-        """KL(posterior || prior) in nats, a scalar."""
-        prior = self.prior.distribution(self.prior_tensors(module, name))
-        return self.posterior.kl(self.tensors(module, name), prior)
+        """KL(posterior || prior) in nats, a scalar; in float32 at least, because the sum of a layer overflows float16."""
+        prior = self.prior.distribution(_widened(self.prior_tensors(module, name)))
+        return self.posterior.kl(_widened(self.tensors(module, name)), prior)
 
     def slot(self) -> Slot | None:
         """What this thread has open, if anything."""
@@ -117,6 +117,10 @@ class RandomParameter:
 
     def __repr__(self) -> str:
         return f"{self.posterior!r}, prior={self.prior!r}"
+
+
+def _widened(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for key, t in tensors.items()}
 
 
 def _thread() -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from posterity import distributions as dist
-from posterity.kernels import Source
+from posterity.kernels import Key, Source
 from posterity.nn import RandomModule, random_parameters
 from posterity.nn.predictive import call, forked, stack_outputs, stochastic_draws
 from posterity.nn.random_module import shared_draw
@@ -53,7 +53,8 @@ def predict(
         The prediction.
 
     Raises:
-        TypeError: if `module` is not a module, or returns something that no task knows.
+        TypeError: if `module` is not a module, `generator` is not one, or the network returns something that no task
+            knows.
         ValueError: if `num_samples < 1`, the task is unknown, `x` is empty or has NaN, the output does not fit the
             task, or a bare mean comes without `likelihood`.
 
@@ -68,7 +69,7 @@ def predict(
         >>> torch.allclose(p.mean.sum(-1), torch.ones(5)), bool((p.epistemic >= 0).all())
         (True, True)
     """
-    batch = _check_arguments(module, x, num_samples, task, likelihood)
+    batch = _check_arguments(module, x, num_samples, task, likelihood, generator)
     _warn_if_untrained(module)
     with _eval_mode(module):
         draws = _draws(module, x, num_samples, joint, generator)
@@ -86,8 +87,9 @@ def _draws(module: nn.Module, x: Any, num_samples: int, joint: bool, generator: 
                 with shared_draw(inner):
                     outputs.append(call(inner, x))
         return stack_outputs(outputs)
-    if hasattr(inner, "predictive_draws") and not isinstance(inner, RandomModule):
-        return inner.predictive_draws(x, num_samples, generator)
+    own = getattr(type(inner), "predictive_draws", RandomModule.predictive_draws)
+    if own is not RandomModule.predictive_draws:
+        return own(inner, x, num_samples, generator)
     return stochastic_draws(module, x, num_samples, generator)
 
 
@@ -167,12 +169,16 @@ def _mean_and_scale(draws: Any) -> tuple[Tensor, Tensor]:
     return means, scales
 
 
-def _check_arguments(module: nn.Module, x: Any, num_samples: int, task: str, likelihood: Likelihood | None) -> int:
+def _check_arguments(
+    module: nn.Module, x: Any, num_samples: int, task: str, likelihood: Likelihood | None, generator: Source
+) -> int:
     """Check everything that can be checked before any work, and return the size of the batch."""
     if not isinstance(module, nn.Module):
         raise TypeError(f"predict: module must be a torch.nn.Module, got {type(module).__name__}")
     if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
         raise ValueError(f"predict: num_samples must be a whole number of at least 1, got {num_samples!r}")
+    if not (generator is None or isinstance(generator, torch.Generator | Key)):
+        raise TypeError(f"predict: generator must be a torch.Generator or a posterity.kernels.Key, got {generator!r}")
     if task not in ("classification", "regression"):
         raise ValueError(f"predict: task must be 'classification' or 'regression', got {task!r}")
     if likelihood is not None and task == "classification":

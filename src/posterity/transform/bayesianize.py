@@ -1,6 +1,7 @@
 """`bayesianize`: an ordinary network in, a variational Bayesian network out."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,7 +14,7 @@ from posterity.nn.conversion import as_random_module, randomize, tie
 from posterity.nn.estimators import check_estimator
 from posterity.nn.layers import SUPPORTED, check_moments
 from posterity.nn.posteriors import MeanFieldNormal, Posterior
-from posterity.nn.priors import Pretrained, Prior, PriorLike, as_prior
+from posterity.nn.priors import FanIn, Pretrained, Prior, PriorLike, as_prior
 from posterity.nn.random_module import RandomModule, deterministic_class, estimating_class, estimating_classes
 from posterity.transform.selection import (
     Candidate,
@@ -35,7 +36,7 @@ def bayesianize(
     exclude: Selector | Iterable[Selector] | None = None,
     *,
     layers: Layers | None = None,
-    prior: PriorLike | Mapping[str, PriorLike] = "pretrained",
+    prior: PriorLike | Mapping[str, PriorLike] | None = None,
     posterior: Posterior | None = None,
     estimator: str | Mapping[type[nn.Module], str] = "reparam",
     inplace: bool = False,
@@ -51,10 +52,11 @@ def bayesianize(
         include: which parameters to convert: a name pattern (`"head.*"`, or a module's name for all below it), a
             layer type, a function of `(name, module)`, or several of these. Default: all.
         exclude: which of them to leave, in the same terms.
-        layers: for a layer type (that type exactly), the Bayesian class to use, or a function that is given the layer
-            and returns its replacement.
-        prior: a distribution over single numbers, a `posterity.nn.Prior`, or `"pretrained"` (a normal around the
-            present values, as wide as they are large); or a mapping from name patterns to these, first match first.
+        layers: for a module type (that type exactly), the Bayesian subclass of it to use, or a function that is given
+            the module and returns its replacement, for all that is below it.
+        prior: a distribution over single numbers, a `posterity.nn.Prior`, or `"pretrained"` (a narrow normal around
+            the present values); or a mapping from name patterns to these, first match first, which leaves what it
+            does not match at the default. Default: `FanIn()`, a wide zero-centred normal.
         posterior: the family. Default: `MeanFieldNormal()`.
         estimator: `"reparam"`, `"flipout"`, `"local"`, or a mapping from layer types to these, in which what is not
             named gets `"reparam"`. A network-wide estimator must exist for every layer that has parameters.
@@ -68,7 +70,10 @@ def bayesianize(
     Raises:
         TypeError: if `model` is not a module, or an argument is not of its kind.
         ValueError: if there is nothing to convert, a pattern matches nothing, an estimator does not exist for a layer,
-            or tied parameters are chosen apart.
+            tied parameters are chosen apart or have two estimators, or the new names are taken.
+
+    Warns:
+        UserWarning: if the prior is `"pretrained"` and the weights still look as torch initialised them.
 
     Example:
         >>> import torch, posterity as pt
@@ -90,6 +95,7 @@ def bayesianize(
     to_convert = [change for change in plan if change.fate == "random"]
     if not to_convert and isinstance(model, RandomModule):
         return model
+    _warn_if_untrained(to_convert)
     if not inplace:
         model = copy.deepcopy(model)
     return _apply(model, to_convert, layers or {})
@@ -119,12 +125,15 @@ def _plan(
     everything = candidates(model)
     if not everything:
         raise ValueError(f"bayesianize: {type(model).__name__} has no parameters")
+    if not isinstance(estimator, str | Mapping):
+        raise TypeError(f"estimator must be a name, or a mapping from layer types to names, got {estimator!r}")
     included, excluded = as_selectors("include", include), as_selectors("exclude", exclude)
-    priors = {"*": as_prior(prior)} if not isinstance(prior, Mapping) else {k: as_prior(p) for k, p in prior.items()}
+    patterns = prior if isinstance(prior, Mapping) else {} if prior is None else {"*": prior}
+    priors = {pattern: as_prior(own) for pattern, own in patterns.items()}
     check_all_match("include", included or (), everything)
     check_all_match("exclude", excluded or (), everything)
     check_all_match("prior", priors, everything)
-    check_all_match("layers", layers, everything)
+    _check_layers(layers, everything)
     if isinstance(estimator, Mapping):
         check_all_match("estimator", estimator, everything)
 
@@ -138,11 +147,11 @@ def _plan(
             fate = "random already"
         elif chosen:
             fate = "random" if candidate.parameter.requires_grad else "frozen"
-        own_prior = next((p for pattern, p in priors.items() if selects(pattern, candidate)), Pretrained())
+        own_prior = next((p for pattern, p in priors.items() if selects(pattern, candidate)), FanIn())
         own_estimator = _estimator_of(candidate.module, estimator)
         if fate == "random":
-            _check_parameter(candidate)
-            if type(candidate.module) not in layers:
+            _check_parameter(candidate, posterior)
+            if type(candidate.module) not in layers and _place(candidate, layers) == candidate.path:
                 check_estimator(candidate.module, own_estimator, _supported(candidate.module))
         changes.append(_Change(candidate, fate, own_prior, posterior, own_estimator))
     _check_ties(changes)
@@ -158,7 +167,7 @@ def _apply(model: M, changes: list[_Change], layers: Layers) -> M:
     first: dict[int, tuple[RandomModule, str]] = {}
     by_path: dict[str, list[_Change]] = {}
     for change in changes:
-        by_path.setdefault(change.candidate.path, []).append(change)
+        by_path.setdefault(_place(change.candidate, layers), []).append(change)
     for path, own in by_path.items():
         module = model.get_submodule(path)
         mapped = layers.get(type(module))
@@ -196,6 +205,26 @@ def _replace(model: M, old: nn.Module, new: nn.Module) -> M:
     return model
 
 
+def _place(candidate: Candidate, layers: Layers) -> str:
+    """The module to change for a parameter: the outermost around it that a function replaces, or else its own."""
+    functions = {kind for kind, mapped in layers.items() if not isinstance(mapped, type)}
+    return next((path for path, module in candidate.modules.items() if type(module) in functions), candidate.path)
+
+
+def _check_layers(layers: Layers, everything: list[Candidate]) -> None:
+    found = {type(module) for candidate in everything for module in candidate.modules.values()}
+    for kind, mapped in layers.items():
+        if kind not in found:
+            shown = ", ".join(sorted(cls.__name__ for cls in found))
+            raise ValueError(f"layers: no module is exactly of type {kind!r}; there are {shown}")
+        fits = issubclass(mapped, RandomModule) and issubclass(mapped, kind) if isinstance(mapped, type) else True
+        if not (fits and callable(mapped)):
+            raise TypeError(
+                f"layers: {kind.__name__} needs a subclass of it that is a posterity.nn.RandomModule, or a function "
+                f"from the module to its replacement, got {mapped!r}"
+            )
+
+
 def _estimator_of(module: nn.Module, estimator: str | Mapping[type[nn.Module], str]) -> str:
     if isinstance(estimator, str):
         return estimator
@@ -208,15 +237,21 @@ def _supported(module: nn.Module) -> tuple[str, ...]:
     return next((names for kind, names in SUPPORTED.items() if ours is estimating_classes[kind]), ("reparam",))
 
 
-def _check_parameter(candidate: Candidate) -> None:
+def _check_parameter(candidate: Candidate, posterior: Posterior) -> None:
     if isinstance(candidate.parameter, UninitializedParameter):
         raise ValueError(f"bayesianize: {candidate.name} has no shape yet; run one batch through the network first")
     if not candidate.parameter.is_floating_point():
         raise TypeError(f"bayesianize: {candidate.name} is {candidate.parameter.dtype}; exclude it, or make it real")
+    for key in posterior.keys:
+        if hasattr(candidate.module, f"{candidate.attribute}_{key}"):
+            raise ValueError(
+                f"bayesianize: {candidate.name} would be stored as {candidate.attribute}_{key}, which its module has "
+                "already; exclude it, or rename one of the two"
+            )
 
 
 def _check_ties(changes: list[_Change]) -> None:
-    """Refuse to make one of two tied parameters random without the other."""
+    """Refuse to make one of two tied parameters random without the other, or to draw the two in different ways."""
     first: dict[int, _Change] = {}
     for change in changes:
         other = first.setdefault(id(change.candidate.parameter), change)
@@ -225,6 +260,30 @@ def _check_ties(changes: list[_Change]) -> None:
                 f"bayesianize: {other.candidate.name} and {change.candidate.name} are the same parameter; "
                 "include both or exclude both"
             )
+        if change.fate == "random" and other.estimator != change.estimator:
+            raise ValueError(
+                f"bayesianize: {other.candidate.name} and {change.candidate.name} are the same parameter and need the "
+                f"same estimator, got {other.estimator!r} and {change.estimator!r}"
+            )
+
+
+def _warn_if_untrained(changes: list[_Change]) -> None:
+    """Warn where the prior holds weights at their values and all of them lie where torch's initialisation puts them."""
+    weights = [
+        change.candidate.parameter
+        for change in changes
+        if isinstance(change.prior, Pretrained)
+        and isinstance(change.candidate.module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        and change.candidate.attribute == "weight"
+    ]
+    # torch draws the weights of these layers uniformly from +-1 / sqrt(fan_in); training soon takes some beyond.
+    untouched = [not w.is_meta and bool(w.detach().abs().max() <= w[0].numel() ** -0.5) for w in weights if w.numel()]
+    if untouched and all(untouched):
+        warnings.warn(
+            "bayesianize: prior='pretrained' holds a network near its present weights, and these look untrained; "
+            "train the network first, or leave prior= at its default",
+            stacklevel=3,
+        )
 
 
 def _print_table(changes: list[_Change]) -> None:

@@ -24,6 +24,7 @@ def deterministic(model: M, *, inplace: bool = False) -> M:
         The ordinary network.
 
     Raises:
+        TypeError: if `model` is not a module.
         ValueError: if nothing in `model` is random.
 
     Example:
@@ -33,6 +34,8 @@ def deterministic(model: M, *, inplace: bool = False) -> M:
         >>> type(back), torch.equal(back.weight, net.weight)
         (<class 'torch.nn.modules.linear.Linear'>, True)
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"deterministic: model must be a torch.nn.Module, got {type(model).__name__}")
     if next(random_parameters(model), None) is None:
         raise ValueError(f"deterministic: {type(model).__name__} has no random parameters; it is ordinary already")
     if not inplace:

@@ -1,0 +1,129 @@
+"""Many draws of a stochastic module: shapes, sources, and the vectorised path of `local`."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from posterity import distributions as dist
+from posterity import nn as bnn
+from posterity.kernels import Key
+from posterity.nn.predictive import call, stack_outputs, stochastic_draws
+from tests.statistics import assert_mean, assert_normal_variance
+
+
+class Outputs(nn.Module):
+    """A local layer whose output is made into something else."""
+
+    def __init__(self, make, estimator="local"):
+        super().__init__()
+        self.layer = bnn.Linear(3, 2, estimator=estimator)
+        self.make = make
+
+    def forward(self, x):
+        return self.make(self.layer(x))
+
+
+def branches(y):
+    return y if (y > 0).any() else -y
+
+
+def writes(y):
+    out = torch.zeros(len(y), 4)
+    out[:, :2] = y
+    return out
+
+
+class Recurrent(nn.LSTM):
+    def forward(self, y):
+        return super().forward(y[:, None])[0][:, 0]
+
+
+@pytest.mark.parametrize("estimator", ["reparam", "flipout", "local"])
+@pytest.mark.parametrize("grad", [True, False])
+def test_draws_are_stacked_and_distinct(estimator, grad):
+    layer = bnn.Linear(3, 2, estimator=estimator)
+    with torch.set_grad_enabled(grad):
+        draws = stochastic_draws(layer, torch.ones(5, 3), num_samples=7)
+    assert draws.shape == (7, 5, 2)
+    assert len(draws[:, 0, 0].unique()) == 7
+    assert draws.requires_grad == grad
+
+
+def test_vectorised_draws_have_the_layers_moments():
+    layer = bnn.Linear(3, 2, estimator="local", dtype=torch.float64)
+    x = torch.randn(2, 3, dtype=torch.float64)
+    with torch.no_grad():
+        draws = stochastic_draws(layer, x, num_samples=9000)  # more than one block of rows
+        scale = nn.functional.softplus(layer.weight_rho), nn.functional.softplus(layer.bias_rho)
+        assert_mean(draws, nn.functional.linear(x, layer.weight_loc, layer.bias_loc))
+        assert_normal_variance(draws, x.square() @ scale[0].square().mT + scale[1].square())
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda y: (y, y.exp()), (6, 5, 2)),
+        (branches, (6, 5, 2)),
+        (writes, (6, 5, 4)),
+        (Recurrent(2, 3), (6, 5, 3)),
+        (lambda y: SimpleNamespace(logits=y), (6, 5, 2)),
+    ],
+    ids=["tuple", "branch on values", "in-place", "lstm", "logits"],
+)
+def test_whatever_the_network_does_with_a_local_layer(make, shape):
+    with torch.no_grad():
+        draws = stochastic_draws(Outputs(make), torch.ones(5, 3), num_samples=6)
+    first = draws[0] if isinstance(draws, tuple) else draws
+    assert first.shape == shape
+    assert not torch.equal(first[0], first[1])
+
+
+def test_distributions_are_a_list():
+    with torch.no_grad():
+        draws = stochastic_draws(Outputs(lambda y: dist.Normal(y, 1.0)), torch.ones(5, 3), num_samples=6)
+    assert len(draws) == 6
+    assert all(d.batch_shape == (5, 2) for d in draws)
+
+
+def test_a_networks_own_error_is_the_users():
+    def fails(y):
+        raise ValueError("mine")
+
+    with torch.no_grad(), pytest.raises(ValueError, match="mine"):
+        stochastic_draws(Outputs(fails), torch.ones(5, 3), num_samples=6)
+
+
+@pytest.mark.parametrize("estimator", ["reparam", "flipout", "local"])
+@pytest.mark.parametrize("make", [Key, lambda seed: torch.Generator().manual_seed(seed)], ids=["key", "generator"])
+@torch.no_grad()
+def test_a_generator_decides_and_the_global_stream_stays(estimator, make):
+    layer, x = bnn.Linear(3, 2, estimator=estimator), torch.ones(5, 3)
+    before = torch.get_rng_state()
+    first, again, other = (stochastic_draws(layer, x, 4, generator=make(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@torch.no_grad()
+def test_a_generator_moves_on_and_streams_of_a_key_differ():
+    layer, x = bnn.Linear(3, 2), torch.ones(5, 3)
+    generator = torch.Generator().manual_seed(0)
+    assert not torch.equal(stochastic_draws(layer, x, 4, generator), stochastic_draws(layer, x, 4, generator))
+    assert not torch.equal(stochastic_draws(layer, x, 4, Key(0)), stochastic_draws(layer, x, 4, Key(0).at(1)))
+
+
+def test_inputs_are_a_tensor_a_tuple_or_a_mapping():
+    bilinear = nn.Bilinear(2, 3, 1)
+    a, b = torch.randn(4, 2), torch.randn(4, 3)
+    assert torch.equal(call(bilinear, (a, b)), bilinear(a, b))
+    assert torch.equal(call(bilinear, {"input1": a, "input2": b}), bilinear(a, b))
+    assert torch.equal(call(nn.Tanh(), a), a.tanh())
+
+
+@pytest.mark.parametrize("output", [3.0, {"logits": torch.zeros(1)}, (torch.zeros(1), 2), ()])
+def test_outputs_that_mean_nothing_are_refused(output):
+    with pytest.raises(TypeError, match=f"the network returned {type(output).__name__}; a prediction needs a tensor"):
+        stack_outputs([output])
