@@ -11,8 +11,10 @@ from posterity._version import __version__
 
 if TYPE_CHECKING:
     from posterity import distributions, nn, prediction, runtime, toolbox, transform
-    from posterity.prediction import Prediction, elbo_loss, predict
-    from posterity.transform import bayesianize
+    from posterity.prediction.elbo import elbo_loss
+    from posterity.prediction.predict import predict
+    from posterity.prediction.prediction import Prediction
+    from posterity.transform.bayesianize import bayesianize
 
 __all__ = [
     "Prediction",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from posterity.kernels import Key, KeyStream, bits, normal, rademacher, uniform
-from tests.statistics import FALSE_ALARM, assert_uncorrelated, quantile
+from tests.statistical import FALSE_ALARM, assert_uncorrelated, quantile
 
 DTYPES = [torch.float32, torch.float64]
 SAMPLERS = [normal, uniform, rademacher]

@@ -10,7 +10,7 @@ from scipy import integrate, stats
 from posterity import distributions as dist
 from posterity.nn import ScaleMixture
 from posterity.nn.divergence import normal_kl, sampled_kl
-from tests.statistics import assert_mean
+from tests.statistical import assert_mean
 
 
 @given(

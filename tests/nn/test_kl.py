@@ -52,7 +52,7 @@ def test_kl_of_a_network_is_the_sum_over_its_parameters(prior):
 
 def test_pretrained_prior_sits_at_the_trained_values():
     net = nn.Linear(3, 2).double()
-    converted = pt.bayesianize(net)
+    converted = pt.bayesianize(net, prior="pretrained")
     assert torch.equal(converted.weight_prior_loc, net.weight)
     before = bnn.kl_divergence(converted)
     with torch.no_grad():
@@ -83,7 +83,9 @@ def test_kl_of_half_parameters_is_summed_in_float32(prior, dtype):
     actual = bnn.kl_divergence(layer)
     assert actual.dtype == torch.float32
     # The sampled estimate has a standard error of 250 * 0.7 nats.
-    torch.testing.assert_close(actual, bnn.kl_divergence(layer.float()), rtol=1e-5, atol=1000 if "Mix" in str(prior) else 0)
+    torch.testing.assert_close(
+        actual, bnn.kl_divergence(layer.float()), rtol=1e-5, atol=1000 if "Mix" in str(prior) else 0
+    )
 
 
 class TiedWeights(nn.Module):

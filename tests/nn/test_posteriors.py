@@ -14,7 +14,7 @@ from posterity import distributions as dist
 from posterity import nn as bnn
 from posterity.kernels import Key
 from posterity.nn.posteriors import Posterior, inverse_softplus, natural_scale
-from tests.statistics import assert_mean, assert_normal_variance
+from tests.statistical import assert_mean, assert_normal_variance
 
 
 @given(st.floats(1e-6, 1e2))

@@ -10,7 +10,7 @@ from posterity import distributions as dist
 from posterity import nn as bnn
 from posterity.kernels import Key
 from posterity.nn.predictive import call, stack_outputs, stochastic_draws
-from tests.statistics import assert_mean, assert_normal_variance
+from tests.statistical import assert_mean, assert_normal_variance
 
 
 class Outputs(nn.Module):

@@ -11,7 +11,7 @@ import posterity as pt
 from posterity import distributions as dist
 from posterity import nn as bnn
 from posterity.nn.priors import as_prior
-from tests.statistics import assert_normal_variance
+from tests.statistical import assert_normal_variance
 
 ALL = {
     "normal": torch.distributions.Normal(0.0, 1.0),
@@ -133,7 +133,10 @@ def test_what_is_no_prior_is_refused(prior):
         (lambda: bnn.ScaleMixture(scales=(1.0, 0.0)), "scales and probs must be positive"),
         (lambda: bnn.ScaleMixture(probs=(1.0, -1.0)), "scales and probs must be positive"),
         (lambda: as_prior(torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))), "single numbers"),
-        (lambda: bnn.Linear(4, 3, prior=torch.distributions.Normal(torch.zeros(5), 1.0)), r"batch shape \[5\].*\[3, 4\]"),
+        (
+            lambda: bnn.Linear(4, 3, prior=torch.distributions.Normal(torch.zeros(5), 1.0)),
+            r"batch shape \[5\].*\[3, 4\]",
+        ),
     ],
 )
 def test_what_is_no_recipe_is_refused(make, message):

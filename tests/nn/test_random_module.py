@@ -109,8 +109,9 @@ class TestSharedDraw:
             assert torch.equal(layer(x), first)
 
     def test_nothing_random_is_an_error(self):
-        with pytest.raises(ValueError, match="shared_draw: Linear has no random parameters"), bnn.shared_draw(
-            nn.Linear(2, 2)
+        with (
+            pytest.raises(ValueError, match="shared_draw: Linear has no random parameters"),
+            bnn.shared_draw(nn.Linear(2, 2)),
         ):
             pass
 

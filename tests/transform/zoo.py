@@ -115,7 +115,9 @@ CASES: dict[str, Case] = {
         for estimator in ("reparam", "flipout")
     },
     "conv1d, flipout": Case(lambda: nn.Conv1d(4, 6, 3), lambda: (torch.randn(2, 4, 9),), {"estimator": "flipout"}),
-    "conv3d, flipout": Case(lambda: nn.Conv3d(2, 3, 3), lambda: (torch.randn(2, 2, 5, 5, 5),), {"estimator": "flipout"}),
+    "conv3d, flipout": Case(
+        lambda: nn.Conv3d(2, 3, 3), lambda: (torch.randn(2, 2, 5, 5, 5),), {"estimator": "flipout"}
+    ),
     "transposed convolution": Case(lambda: nn.ConvTranspose2d(4, 2, 3), images),
     "batch norm": Case(normalised, images),
     "lstm": Case(lambda: nn.LSTM(8, 5, num_layers=2, bidirectional=True, batch_first=True), sequences),

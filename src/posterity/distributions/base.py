@@ -214,7 +214,7 @@ class Distribution(torch.distributions.Distribution):
             validates = validation_enabled()
         if not validates or torch.compiler.is_compiling() or value.device.type == "meta":
             return
-        valid: Tensor = constraint.check(value)  # type: ignore[no-untyped-call]
+        valid: Tensor = constraint.check(value)
         # The one reduction to a Python bool that torch.vmap lets through (torch's distributions use it too).
         if torch._is_all_true(valid):
             return

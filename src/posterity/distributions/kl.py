@@ -74,7 +74,7 @@ def register_kl(
         >>> kl_divergence(Exact(0.0, 1.0), Exact(0.0, 1.0))
         tensor(0.)
     """
-    register_with_torch = torch.distributions.register_kl(type_p, type_q)  # type: ignore[no-untyped-call]
+    register_with_torch = torch.distributions.register_kl(type_p, type_q)
 
     def decorator(formula: _Formula) -> _Formula:
         _FORMULAS[type_p, type_q] = formula

@@ -304,7 +304,7 @@ class _EveryComponent(constraints.Constraint):
         self.event_dim = component.event_dim
 
     def check(self, value: Tensor) -> Tensor:
-        valid: Tensor = self.component.check(value.unsqueeze(-1 - self.event_dim))  # type: ignore[no-untyped-call]
+        valid: Tensor = self.component.check(value.unsqueeze(-1 - self.event_dim))
         return valid.all(-1)
 
     def __repr__(self) -> str:

@@ -117,7 +117,9 @@ class KeyStream:
         return self._pools[where][start : start + size].view(tuple(shape))
 
 
-Source = torch.Generator | Key | KeyStream | None
+# What a `generator=` argument takes, and what the library itself may also draw from.
+Generator = torch.Generator | Key | None
+Source = Generator | KeyStream
 
 
 def bits(size: int, key: Key, block: int = 0) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """The Bayesian convolutions."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +61,7 @@ class Conv1d(RandomModule, nn.Conv1d):
         dilation: int | tuple[int] = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -92,7 +92,7 @@ class Conv1d(RandomModule, nn.Conv1d):
         return flipout(self, input, self._conv_forward, unbatched_dim=2, channel_dim=-2)
 
     def reset_parameters(self) -> None:
-        """torch's initialisation, applied to the posterior means; spreads and priors are made anew."""
+        """The initialisation of torch, applied to the posterior means; spreads and priors are made anew."""
         if "_random" in self.__dict__:
             reset_parameters(self)
         else:
@@ -142,7 +142,7 @@ class Conv2d(RandomModule, nn.Conv2d):
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -173,7 +173,7 @@ class Conv2d(RandomModule, nn.Conv2d):
         return flipout(self, input, self._conv_forward, unbatched_dim=3, channel_dim=-3)
 
     def reset_parameters(self) -> None:
-        """torch's initialisation, applied to the posterior means; spreads and priors are made anew."""
+        """The initialisation of torch, applied to the posterior means; spreads and priors are made anew."""
         if "_random" in self.__dict__:
             reset_parameters(self)
         else:
@@ -223,7 +223,7 @@ class Conv3d(RandomModule, nn.Conv3d):
         dilation: int | tuple[int, int, int] = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
@@ -254,7 +254,7 @@ class Conv3d(RandomModule, nn.Conv3d):
         return flipout(self, input, self._conv_forward, unbatched_dim=4, channel_dim=-4)
 
     def reset_parameters(self) -> None:
-        """torch's initialisation, applied to the posterior means; spreads and priors are made anew."""
+        """The initialisation of torch, applied to the posterior means; spreads and priors are made anew."""
         if "_random" in self.__dict__:
             reset_parameters(self)
         else:

@@ -3,6 +3,8 @@
 `posterity.transform` decides what to convert; here is how.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,9 @@ def randomize(module: RandomModule, name: str, posterior: Posterior, prior: Prio
     """
     value = module._parameters[name]
     assert value is not None
-    tensors = {f"{name}_{key}": _parameter(t, value) for key, t in posterior.init(value).items()}
+    tensors: dict[str, nn.Parameter | None] = {
+        f"{name}_{key}": _parameter(t, value) for key, t in posterior.init(value).items()
+    }
     _rename(module._parameters, name, tensors)
     for key, tensor in prior.init(value.detach()).items():
         module.register_buffer(f"{name}_prior_{key}", tensor)
@@ -86,7 +90,8 @@ def make_deterministic(root: nn.Module) -> None:
                 mean = random.posterior.mean(random.tensors(module, name))
                 means[random] = mean if isinstance(mean, nn.Parameter) else nn.Parameter(mean.clone())
             forget(module, name, means[random])
-        module.__class__ = deterministic_class(type(module))
+        own: Any = deterministic_class(type(module))
+        module.__class__ = own
         for attribute in ("_random", "_estimator"):
             module.__dict__.pop(attribute, None)
         if isinstance(module, nn.RNNBase):

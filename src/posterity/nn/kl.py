@@ -31,7 +31,8 @@ def kl_divergence(module: nn.Module) -> Tensor:
     if not isinstance(module, nn.Module):
         raise TypeError(f"kl_divergence: module must be a torch.nn.Module, got {type(module).__name__}")
     terms = [random.kl(layer, name) for layer, name, random in random_parameters(module)]
-    terms += [m.kl_divergence() for m in module.modules() if callable(getattr(m, "kl_divergence", None))]
+    own_kls = [getattr(m, "kl_divergence", None) for m in module.modules()]
+    terms += [own_kl() for own_kl in own_kls if callable(own_kl)]
     if not terms:
         raise ValueError(
             f"kl_divergence: {type(module).__name__} has no random parameters; make some with posterity.bayesianize "

@@ -77,7 +77,7 @@ class Linear(RandomModule, nn.Linear):
         return flipout(self, input, F.linear, unbatched_dim=1, channel_dim=-1)
 
     def reset_parameters(self) -> None:
-        """torch's initialisation, applied to the posterior means; spreads and priors are made anew."""
+        """The initialisation of torch, applied to the posterior means; spreads and priors are made anew."""
         if "_random" in self.__dict__:
             reset_parameters(self)
         else:

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from posterity.kernels import Key, Source
+from posterity.kernels import Generator, Key
 from posterity.nn.random_module import random_parameters
 
 # Rows (draws times examples) of one vectorised forward, so that its memory stays bounded.
 _MAX_ROWS = 8192
 
 
-def stochastic_draws(module: nn.Module, x: Any, num_samples: int, generator: Source = None) -> Any:
+def stochastic_draws(module: nn.Module, x: Any, num_samples: int, generator: Generator = None) -> Any:
     """Run a stochastic module `num_samples` times.
 
     Every forward draws the module's weights once for the whole batch. A network whose random layers all have
@@ -77,7 +77,7 @@ def stack_outputs(outputs: list[Any]) -> Any:
 
 
 @contextmanager
-def forked(generator: Source, module: nn.Module) -> Iterator[None]:
+def forked(generator: Generator, module: nn.Module) -> Iterator[None]:
     """Draw from `generator` inside, whatever the module's layers draw with, and leave torch's own generators alone."""
     if generator is None:
         yield

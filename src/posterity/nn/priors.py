@@ -4,7 +4,7 @@ A prior's tensors are buffers of the layer (`weight_prior_<key>`), so they move 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -186,7 +186,8 @@ class Fixed(Prior):
 
     def distribution(self, tensors: Mapping[str, Tensor]) -> torch.distributions.Distribution:
         """The distribution, rebuilt from its arguments wherever they now live."""
-        return type(self.base)(**dict(tensors))
+        rebuild: Callable[..., torch.distributions.Distribution] = type(self.base)
+        return rebuild(**tensors)
 
 
 PriorLike = Prior | torch.distributions.Distribution | str

@@ -8,11 +8,12 @@ the module's own code works unchanged, whatever it does with its weights; `weigh
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from posterity.kernels import Generator
 from posterity.nn.random_parameter import Draw, RandomParameter
 
 
@@ -40,11 +41,12 @@ class RandomModule(nn.Module):
         return _rebuild, (base, _property_names(type(self))), self.__getstate__()  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
+        """The module's own description, and the posterior of each random parameter."""
         own = super().extra_repr()
         random = ", ".join(f"{name} ~ {type(r.posterior).__name__}" for name, r in self._random.items())
         return ", ".join(part for part in (own, random) if part)
 
-    def predictive_draws(self, x: Any, num_samples: int, generator: torch.Generator | None = None) -> Any:
+    def predictive_draws(self, x: Any, num_samples: int, generator: Generator = None) -> Any:
         """Outputs of `num_samples` posterior draws: the prediction protocol (see `stochastic_draws`)."""
         from posterity.nn.predictive import stochastic_draws
 
@@ -126,9 +128,9 @@ def random_property(name: str) -> Any:
                 value._posterity_origin = (self, name)  # type: ignore[attr-defined]
             return value
         if name in self._parameters:
-            return self._parameters[name]
+            return cast("Tensor | None", self._parameters[name])
         if name in self.__dict__:
-            return self.__dict__[name]
+            return cast("Tensor", self.__dict__[name])
         raise AttributeError(name)
 
     # Hooks such as torch.nn.utils.spectral_norm's set a weight that is no parameter any more.
@@ -142,12 +144,17 @@ def random_property(name: str) -> Any:
 estimating_classes: dict[type[nn.Module], type[RandomModule]] = {}
 
 
-@functools.cache
 def random_class(base: type[nn.Module], names: tuple[str, ...]) -> type[RandomModule]:
     """The subclass of `base` in which the parameters called `names` can be random.
 
     Its forward opens a draw, so that the modules below it and its own repeated readings share one.
     """
+    key: Any = base  # mypy takes a module's class for unhashable
+    return _make_class(key, names)
+
+
+@functools.cache
+def _make_class(base: Any, names: tuple[str, ...]) -> type[RandomModule]:
     ours = estimating_class(base)
     if ours is not None and base in estimating_classes and {"weight", "bias"}.issuperset(names):
         return ours
@@ -164,7 +171,7 @@ def random_class(base: type[nn.Module], names: tuple[str, ...]) -> type[RandomMo
 
 def deterministic_class(cls: type[nn.Module]) -> type[nn.Module]:
     """The class that a random class was made of: the nearest ancestor that knows nothing of randomness."""
-    return next(c for c in cls.__mro__ if not issubclass(c, RandomModule))
+    return next(c for c in cls.__mro__ if issubclass(c, nn.Module) and not issubclass(c, RandomModule))
 
 
 @torch.no_grad()
@@ -176,7 +183,8 @@ def reset_parameters(module: RandomModule) -> None:
             slot = random.slot()
             assert slot is not None
             slot.value = random.posterior.mean(random.tensors(module, name))
-        deterministic_class(type(module)).reset_parameters(module)  # type: ignore[operator]
+        own: Any = deterministic_class(type(module))
+        own.reset_parameters(module)
     finally:
         close_draw(opened)
     for name, random in module._random.items():

@@ -71,7 +71,7 @@ class RandomParameter:
         return {k[len(head) :]: b for k, b in module._buffers.items() if k.startswith(head) and b is not None}
 
     def value(self, module: nn.Module, name: str) -> Tensor:
-        """The drawn value: the open draw's, taken from it at the first reading, or a fresh one where none is open."""
+        """The drawn value: the open draw's, taken from it at the first reading, or a fresh one if none is open."""
         slot = self.slot()
         if slot is None:
             return self.draw(module, name, Draw())
@@ -88,7 +88,7 @@ class RandomParameter:
         return self.posterior.moments(self.tensors(module, name))
 
     def kl(self, module: nn.Module, name: str) -> Tensor:
-        """KL(posterior || prior) in nats, a scalar; in float32 at least, because the sum of a layer overflows float16."""
+        """KL(posterior || prior) in nats, a scalar; in float32 at least: a sum overflows float16."""
         prior = self.prior.distribution(_widened(self.prior_tensors(module, name)))
         return self.posterior.kl(_widened(self.tensors(module, name)), prior)
 

@@ -1,6 +1,8 @@
 """The training loss of a variational Bayesian network."""
 
 import math
+import numbers
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -36,7 +38,8 @@ def elbo_loss(module: nn.Module, nll: Tensor, num_data: float, *, kl_weight: flo
         >>> loss = pt.elbo_loss(bnn, F.cross_entropy(bnn(x), y), num_data=1000)
         >>> loss.backward()
     """
-    if isinstance(num_data, Tensor) or not (num_data > 0 and math.isfinite(num_data)):
+    size: Any = num_data
+    if not isinstance(size, numbers.Real) or not (0 < float(size) < math.inf):
         raise ValueError(
             f"elbo_loss: num_data must be a positive number (the size of the training set), got {num_data}"
         )

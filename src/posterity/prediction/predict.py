@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from posterity import distributions as dist
-from posterity.kernels import Key, Source
+from posterity.kernels import Generator, Key
 from posterity.nn import RandomModule, random_parameters
 from posterity.nn.predictive import call, forked, stack_outputs, stochastic_draws
 from posterity.nn.random_module import shared_draw
@@ -29,7 +29,7 @@ def predict(
     task: str,
     likelihood: Likelihood | None = None,
     joint: bool = False,
-    generator: Source = None,
+    generator: Generator = None,
 ) -> Prediction:
     """Ask a stochastic network what it knows about a batch, and how sure it is.
 
@@ -78,7 +78,7 @@ def predict(
     return _regression(draws, batch, likelihood)
 
 
-def _draws(module: nn.Module, x: Any, num_samples: int, joint: bool, generator: Source) -> Any:
+def _draws(module: nn.Module, x: Any, num_samples: int, joint: bool, generator: Generator) -> Any:
     inner = getattr(module, "_orig_mod", module)
     if joint and next(random_parameters(module), None) is not None:
         outputs = []
@@ -87,7 +87,7 @@ def _draws(module: nn.Module, x: Any, num_samples: int, joint: bool, generator: 
                 with shared_draw(inner):
                     outputs.append(call(inner, x))
         return stack_outputs(outputs)
-    own = getattr(type(inner), "predictive_draws", RandomModule.predictive_draws)
+    own: Any = getattr(type(inner), "predictive_draws", RandomModule.predictive_draws)
     if own is not RandomModule.predictive_draws:
         return own(inner, x, num_samples, generator)
     return stochastic_draws(module, x, num_samples, generator)
@@ -146,6 +146,7 @@ def _with_noise(means: Tensor, likelihood: Likelihood | None) -> Any:
             "a function such as lambda mean: Normal(mean, 0.1) or the noise's standard deviation; or let the network "
             "return (mean, scale)"
         )
+    _check_finite(means)
     if not callable(likelihood):
         return means, torch.full_like(means, likelihood)
     distributions = [likelihood(mean) for mean in means]
@@ -161,6 +162,7 @@ def _mean_and_scale(draws: Any) -> tuple[Tensor, Tensor]:
             f"predict: for task='regression' the network must return (mean, scale) of one shape, got shapes {shapes}"
         )
     means, scales = draws
+    _check_finite(means)
     if validation_enabled() and not (scales > 0).all():
         raise ValueError(
             f"predict: the network's scale must be positive, got a smallest value of {scales.min().item():.4g}; "
@@ -170,7 +172,7 @@ def _mean_and_scale(draws: Any) -> tuple[Tensor, Tensor]:
 
 
 def _check_arguments(
-    module: nn.Module, x: Any, num_samples: int, task: str, likelihood: Likelihood | None, generator: Source
+    module: nn.Module, x: Any, num_samples: int, task: str, likelihood: Likelihood | None, generator: Generator
 ) -> int:
     """Check everything that can be checked before any work, and return the size of the batch."""
     if not isinstance(module, nn.Module):

@@ -117,7 +117,7 @@ def _plan(
     include: Selector | Iterable[Selector] | None,
     exclude: Selector | Iterable[Selector] | None,
     layers: Layers,
-    prior: PriorLike | Mapping[str, PriorLike],
+    prior: PriorLike | Mapping[str, PriorLike] | None,
     posterior: Posterior,
     estimator: str | Mapping[type[nn.Module], str],
 ) -> list[_Change]:
