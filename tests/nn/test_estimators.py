@@ -80,6 +80,7 @@ def test_examples_are_uncorrelated(name, estimator):
     layer, x = make(name, estimator)
     x = x[:1].expand(2, *x.shape[1:])
     with torch.no_grad():
+        layer.bias_rho.fill_(1.0)
         draws = torch.stack([layer(x).flatten(1)[:, 0] for _ in range(DRAWS)])
     assert (draws[:, 0] != draws[:, 1]).any()
     assert_uncorrelated(draws[:, 0], draws[:, 1])

@@ -12,7 +12,7 @@ class Case(NamedTuple):
 
     make: Callable[[], nn.Module]
     inputs: Callable[[], tuple[Tensor, ...]]
-    keywords: dict[str, Any] = {}  # noqa: RUF012
+    keywords: dict[str, Any] = {}
 
 
 class OwnForward(nn.Linear):

@@ -33,7 +33,16 @@ def normal_kl(loc: Tensor, rho: Tensor, prior_loc: Tensor, prior_scale: Tensor) 
 
     Source: Kingma and Welling (2014), appendix B, for a general normal prior.
     """
-    scale = F.softplus(rho)
-    ratio = scale / prior_scale
-    shift = (loc - prior_loc) / prior_scale
-    return (0.5 * (ratio * ratio + shift * shift - 1) - torch.log(ratio)).sum()
+    # The terms are kept few and simple: in eager code each temporary tensor costs more than its arithmetic.
+    scale, shift = F.softplus(rho), loc - prior_loc
+    logs = scale.log().sum() - (prior_scale.log() + 0.5).expand(loc.shape).sum()
+    if prior_scale.numel() > 1:
+        return 0.5 * ((scale / prior_scale).square() + (shift / prior_scale).square()).sum() - logs
+    return 0.5 * (_sum_of_squares(scale) + _sum_of_squares(shift)) / prior_scale.square().sum() - logs
+
+
+def _sum_of_squares(x: Tensor) -> Tensor:
+    if torch.compiler.is_compiling():
+        return x.square().sum()  # fuses with what surrounds it, as a BLAS call would not
+    flat = x.flatten()
+    return flat.dot(flat)

@@ -59,7 +59,7 @@ class Pretrained(Prior):
 
     def distribution(self, tensors: Mapping[str, Tensor]) -> dist.Normal:
         """`Normal(loc, scale)`."""
-        return dist.Normal(tensors["loc"], tensors["scale"])
+        return dist.Normal(tensors["loc"], tensors["scale"], validate_args=False)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class FanIn(Prior):
 
     def distribution(self, tensors: Mapping[str, Tensor]) -> dist.Normal:
         """`Normal(0, scale)`."""
-        return dist.Normal(torch.zeros_like(tensors["scale"]), tensors["scale"])
+        return dist.Normal(torch.zeros_like(tensors["scale"]), tensors["scale"], validate_args=False)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Fixed(Prior):
     def distribution(self, tensors: Mapping[str, Tensor]) -> torch.distributions.Distribution:
         """The distribution, rebuilt from its arguments wherever they now live."""
         rebuild: Callable[..., torch.distributions.Distribution] = type(self.base)
-        return rebuild(**tensors)
+        return rebuild(**tensors, validate_args=False)
 
 
 PriorLike = Prior | torch.distributions.Distribution | str

@@ -1,0 +1,1 @@
+"""What Posterity claims about its speed and its uncertainty, measured: `python -m benchmarks`."""
