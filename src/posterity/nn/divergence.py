@@ -35,7 +35,7 @@ def normal_kl(loc: Tensor, rho: Tensor, prior_loc: Tensor, prior_scale: Tensor) 
     """
     # The terms are kept few and simple: in eager code each temporary tensor costs more than its arithmetic.
     scale, shift = F.softplus(rho), loc - prior_loc
-    logs = scale.log().sum() - (prior_scale.log() + 0.5).expand(loc.shape).sum()
+    logs = scale.log().sum() - (prior_scale.log() - 0.5).expand(loc.shape).sum()
     if prior_scale.numel() > 1:
         return 0.5 * ((scale / prior_scale).square() + (shift / prior_scale).square()).sum() - logs
     return 0.5 * (_sum_of_squares(scale) + _sum_of_squares(shift)) / prior_scale.square().sum() - logs
