@@ -9,6 +9,8 @@ import posterity as pt
 from posterity import distributions as dist
 from posterity import nn as bnn
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*look untrained")
+
 PRIORS = {
     "normal": torch.distributions.Normal(0.3, 1.7),
     "our normal": dist.Normal(0.3, 1.7),

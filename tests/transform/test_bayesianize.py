@@ -382,6 +382,20 @@ class TestMappings:
             pt.bayesianize(nn.Sequential(nn.Linear(2, 2)), layers={nn.Linear: lambda m: 3})
 
 
+class TestPretrainedPrior:
+    def test_an_untrained_network_is_warned_of(self):
+        with pytest.warns(UserWarning, match="prior='pretrained' holds a network near its present weights"):
+            pt.bayesianize(Net(), prior="pretrained")
+
+    @pytest.mark.filterwarnings("error")
+    def test_a_trained_network_is_not(self):
+        net = Net()
+        with torch.no_grad():
+            net.body[2].weight[0, 0] = 3.0
+        pt.bayesianize(net, prior="pretrained")
+        pt.bayesianize(Net())
+
+
 class TestTwice:
     def test_it_is_harmless(self):
         once = pt.bayesianize(Net())
