@@ -117,7 +117,7 @@ def test_a_module_used_twice_counts_once():
 
 def test_a_submodule_random_in_its_own_way_takes_part():
     class Own(nn.Module):
-        def kl_divergence(self):
+        def own_kl(self):
             return torch.tensor(2.5)
 
     layer = bnn.Linear(2, 2)

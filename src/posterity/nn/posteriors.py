@@ -15,7 +15,7 @@ from torch import Tensor
 
 from posterity import distributions as dist
 from posterity.kernels import Source, normal
-from posterity.nn.divergence import normal_kl, sampled_kl
+from posterity.nn.divergence import NormalPair, normal_kl, sampled_kl
 
 
 class Moments(NamedTuple):
@@ -127,7 +127,7 @@ class MeanFieldNormal(Posterior):
     def kl(self, tensors: Mapping[str, Tensor], prior: torch.distributions.Distribution) -> Tensor:
         """KL(q || prior); against a normal prior in one pass over the tensors."""
         if isinstance(prior, torch.distributions.Normal):
-            return normal_kl(tensors["loc"], tensors["rho"], prior.loc, prior.scale)
+            return normal_kl(NormalPair(tensors["loc"], tensors["rho"], prior.loc, prior.scale))
         return super().kl(tensors, prior)
 
 

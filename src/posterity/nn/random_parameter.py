@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from posterity.kernels import KeyStream, Source
-from posterity.nn.posteriors import Moments, Posterior
+from posterity.nn.divergence import NormalPair
+from posterity.nn.posteriors import MeanFieldNormal, Moments, Posterior
 from posterity.nn.priors import Prior
 
 
@@ -91,6 +92,14 @@ class RandomParameter:
         """KL(posterior || prior) in nats, a scalar; in float32 at least: a sum overflows float16."""
         prior = self.prior.distribution(_widened(self.prior_tensors(module, name)))
         return self.posterior.kl(_widened(self.tensors(module, name)), prior)
+
+    def normal_pair(self, module: nn.Module, name: str) -> NormalPair | None:
+        """Posterior and prior, where both are factorised normals."""
+        if not isinstance(self.posterior, MeanFieldNormal):
+            return None
+        moments = self.prior.normal_moments(_widened(self.prior_tensors(module, name)))
+        tensors = _widened(self.tensors(module, name))
+        return None if moments is None else NormalPair(tensors["loc"], tensors["rho"], *moments)
 
     def slot(self) -> Slot | None:
         """What this thread has open, if anything."""
