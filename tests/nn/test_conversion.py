@@ -73,3 +73,9 @@ def test_make_deterministic_restores_the_class(make):
     assert {"_random", "_estimator"}.isdisjoint(vars(module))
     assert [name for name, _ in module.named_parameters()] == names
     assert all(torch.equal(p, values[name]) for name, p in module.named_parameters())
+
+
+def test_layers_with_different_estimators_cannot_be_tied():
+    a, b = bnn.Linear(3, 3), bnn.Linear(3, 3, estimator="flipout")
+    with pytest.raises(ValueError, match="cannot be tied: .* 'reparam' and 'flipout'"):
+        a.weight = b.weight

@@ -53,7 +53,16 @@ def randomize(module: RandomModule, name: str, posterior: Posterior, prior: Prio
 
 
 def tie(module: RandomModule, name: str, other: RandomModule, other_name: str) -> None:
-    """Make `module.<name>` the random parameter that `other.<other_name>` is: same posterior, same draw."""
+    """Make `module.<name>` the random parameter that `other.<other_name>` is: same posterior, same draw.
+
+    Raises:
+        ValueError: if the layers' estimators differ, since the two would then have different draws.
+    """
+    if module._estimator != other._estimator:
+        raise ValueError(
+            f"{name!r} and {other_name!r} cannot be tied: their layers have the estimators {module._estimator!r} and "
+            f"{other._estimator!r}, which draw apart"
+        )
     random = other._random[other_name]
     if name in module._random:
         forget(module, name, None)

@@ -63,9 +63,14 @@ def predict(
             draws are the same.
 
     Example:
-        >>> import torch, posterity as pt
+        >>> import torch, torch.nn.functional as F, posterity as pt
         >>> net = torch.nn.Sequential(pt.nn.Linear(4, 8), torch.nn.ReLU(), pt.nn.Linear(8, 3))
-        >>> p = pt.predict(net, torch.randn(5, 4), num_samples=16, task="classification")
+        >>> optimizer, x, y = torch.optim.Adam(net.parameters()), torch.randn(100, 4), torch.arange(100) % 3
+        >>> for _ in range(5):
+        ...     optimizer.zero_grad()
+        ...     pt.elbo_loss(net, F.cross_entropy(net(x), y), num_data=100).backward()
+        ...     optimizer.step()
+        >>> p = pt.predict(net, x[:5], num_samples=16, task="classification")
         >>> torch.allclose(p.mean.sum(-1), torch.ones(5)), bool((p.epistemic >= 0).all())
         (True, True)
     """

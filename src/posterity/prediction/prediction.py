@@ -22,8 +22,11 @@ class Prediction:
 
     Example:
         >>> import torch, posterity as pt
-        >>> bnn = pt.bayesianize(torch.nn.Linear(4, 3), posterior=pt.nn.MeanFieldNormal(0.5))
-        >>> p = pt.predict(torch.nn.Sequential(bnn), torch.randn(10, 4), task="classification")
+        >>> class Ensemble(torch.nn.ModuleList):
+        ...     def predictive_draws(self, x, num_samples, generator=None):
+        ...         return torch.stack([net(x) for net in self])
+        >>> ensemble = Ensemble(torch.nn.Linear(4, 3) for _ in range(5))
+        >>> p = pt.predict(ensemble, torch.randn(10, 4), task="classification")
         >>> p.mean.shape, p.epistemic.shape, p.defer(fraction=0.2).sum()
         (torch.Size([10, 3]), torch.Size([10]), tensor(2))
     """
