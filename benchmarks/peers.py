@@ -10,8 +10,6 @@ from bayesian_torch.layers.base_variational_layer import BaseVariationalLayer_
 from blitz.losses import kl_divergence_from_nn
 from torch import Tensor, nn
 
-Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
-
 
 class Peer(NamedTuple):
     """A Bayesian network of another library.
@@ -19,12 +17,14 @@ class Peer(NamedTuple):
     Attributes:
         name: The library's name, and the estimator's where it isn't a plain weight draw.
         network: What holds the parameters.
-        forward: The output of one draw, with the KL.
+        draw: The output of one draw, for prediction.
+        draw_with_kl: The output of one draw and the KL, for training.
     """
 
     name: str
     network: nn.Module
-    forward: Forward
+    draw: Callable[[Tensor], Tensor]
+    draw_with_kl: Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def peers(network: nn.Sequential) -> list[Peer]:
@@ -48,7 +48,7 @@ def _torchbnn(network: nn.Sequential) -> Peer:
 
     bayesian = nn.Sequential(*map(convert, network))
     kl = torchbnn.BKLLoss(reduction="sum")
-    return Peer("torchbnn", bayesian, lambda x: (bayesian(x), kl(bayesian)[0]))
+    return Peer("torchbnn", bayesian, bayesian, lambda x: (bayesian(x), kl(bayesian)[0]))
 
 
 def _blitz(network: nn.Sequential) -> Peer:
@@ -61,7 +61,7 @@ def _blitz(network: nn.Sequential) -> Peer:
         return layer
 
     bayesian = nn.Sequential(*map(convert, network))
-    return Peer("blitz", bayesian, lambda x: (bayesian(x), kl_divergence_from_nn(bayesian)))
+    return Peer("blitz", bayesian, bayesian, lambda x: (bayesian(x), kl_divergence_from_nn(bayesian)))
 
 
 def _bayesian_torch(network: nn.Sequential, kind: str) -> Peer:
@@ -76,7 +76,12 @@ def _bayesian_torch(network: nn.Sequential, kind: str) -> Peer:
 
     bayesian = nn.Sequential(*map(convert, network))
 
-    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+    def draw(x: Tensor) -> Tensor:
+        for layer in bayesian:
+            x = layer(x, return_kl=False) if isinstance(layer, BaseVariationalLayer_) else layer(x)
+        return x
+
+    def draw_with_kl(x: Tensor) -> tuple[Tensor, Tensor]:
         # Its layers return the KL with the output: cheaper than its `get_kl_loss`, which computes the scales again.
         total = x.new_zeros(())
         for layer in bayesian:
@@ -87,7 +92,7 @@ def _bayesian_torch(network: nn.Sequential, kind: str) -> Peer:
                 x = layer(x)
         return x, total
 
-    return Peer(f"bayesian-torch {kind}", bayesian, forward)
+    return Peer(f"bayesian-torch {kind}", bayesian, draw, draw_with_kl)
 
 
 def _channels(layer: nn.Conv2d) -> tuple[int, int]:

@@ -23,7 +23,7 @@ DETERMINISTIC, LOOP = "deterministic, batch 100", "deterministic, 100 forwards o
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prediction", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=25, help="how many turns each competitor has")
+    parser.add_argument("--rounds", type=int, default=15, help="how many turns each competitor has")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -67,7 +67,7 @@ def _predict(bnn: nn.Module, x: Tensor) -> Call:
 
 
 def _peer(peer: Peer, x: Tensor) -> Call:
-    return _without_gradients(lambda: _loop(lambda x: peer.forward(x)[0], x))
+    return _without_gradients(lambda: _loop(peer.draw, x))
 
 
 def _loop(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from scipy.stats import binom
 
 Call = Callable[[], object]
 
-MIN_CALLS, MAX_CALLS = 3, 200
+MAX_CALLS = 200
 
 
 class Estimate(NamedTuple):
@@ -81,10 +81,9 @@ def median_interval(values: Sequence[float]) -> Estimate:
 
 
 def _calls_per_turn(call: Call, turn: float) -> int:
-    for _ in range(3):
-        call()
+    call()
     once = min(_time(call) for _ in range(3))
-    return max(MIN_CALLS, min(MAX_CALLS, round(turn / once)))
+    return max(1, min(MAX_CALLS, round(turn / once)))
 
 
 def _time(call: Call) -> float:

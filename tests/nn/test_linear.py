@@ -10,7 +10,6 @@ from torch.utils._pytree import tree_leaves
 
 import posterity as pt
 from posterity import nn as bnn
-from posterity.nn.layers import SUPPORTED
 
 PAIRS = [(bnn.Linear, nn.Linear), (bnn.Conv1d, nn.Conv1d), (bnn.Conv2d, nn.Conv2d), (bnn.Conv3d, nn.Conv3d)]
 ARGUMENTS = {nn.Linear: (4, 3), nn.Conv1d: (2, 3, 3), nn.Conv2d: (2, 3, 3), nn.Conv3d: (2, 3, 2)}
@@ -71,7 +70,7 @@ class OnlyMeta(TorchDispatchMode):
 @pytest.mark.usefixtures("no_validation")
 @pytest.mark.parametrize(
     ("ours", "torchs", "estimator"),
-    [(*pair, e) for pair in PAIRS for e in SUPPORTED[pair[1]]],
+    [(*pair, e) for pair in PAIRS for e in pair[0]._estimators],
 )
 @pytest.mark.parametrize("prior", [None, "pretrained", bnn.ScaleMixture()], ids=["fan in", "pretrained", "mixture"])
 def test_no_operation_leaves_the_device(ours, torchs, estimator, prior):

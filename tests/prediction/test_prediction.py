@@ -51,3 +51,16 @@ def test_exactly_one_way_to_say_it(arguments):
 def test_a_fraction_is_one(fraction):
     with pytest.raises(ValueError, match="defer: fraction must be between 0 and 1"):
         prediction(torch.ones(2)).defer(fraction=fraction)
+
+
+def test_defer_by_one_kind_of_uncertainty():
+    p = pt.Prediction(torch.zeros(3, 2), torch.tensor([0.1, 0.3, 0.2]), torch.tensor([0.9, 0.1, 0.1]), None)
+    assert p.defer(fraction=1 / 3, by="epistemic").tolist() == [False, True, False]
+    assert p.defer(threshold=0.5, by="aleatoric").tolist() == [True, False, False]
+    with pytest.raises(ValueError, match="by must be 'total', 'epistemic' or 'aleatoric', got 'variance'"):
+        p.defer(fraction=0.5, by="variance")
+
+
+def test_repr_is_short():
+    p = pt.Prediction(torch.zeros(3, 2), torch.zeros(3), torch.zeros(3), None)
+    assert repr(p) == "Prediction(mean: [3, 2], epistemic: [3], aleatoric: [3])"

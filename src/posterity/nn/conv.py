@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from posterity.nn.estimators import flipout
-from posterity.nn.layers import SUPPORTED, make_random, uses_estimator
+from posterity.nn.layers import make_random, uses_estimator
 from posterity.nn.posteriors import Posterior
 from posterity.nn.priors import PriorLike
 from posterity.nn.random_module import (
@@ -48,6 +48,8 @@ class Conv1d(RandomModule, nn.Conv1d):
         torch.Size([2, 4, 6])
     """
 
+    _estimators = ("reparam", "flipout")
+
     weight: Any = random_property("weight")
     bias: Any = random_property("bias")
 
@@ -82,7 +84,7 @@ class Conv1d(RandomModule, nn.Conv1d):
             device=device,
             dtype=dtype,
         )
-        make_random(self, prior, posterior, estimator, SUPPORTED[nn.Conv1d])
+        make_random(self, prior, posterior, estimator)
 
     @with_draw
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
@@ -129,6 +131,8 @@ class Conv2d(RandomModule, nn.Conv2d):
         torch.Size([2, 4, 6, 6])
     """
 
+    _estimators = ("reparam", "flipout")
+
     weight: Any = random_property("weight")
     bias: Any = random_property("bias")
 
@@ -163,7 +167,7 @@ class Conv2d(RandomModule, nn.Conv2d):
             device=device,
             dtype=dtype,
         )
-        make_random(self, prior, posterior, estimator, SUPPORTED[nn.Conv2d])
+        make_random(self, prior, posterior, estimator)
 
     @with_draw
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
@@ -210,6 +214,8 @@ class Conv3d(RandomModule, nn.Conv3d):
         torch.Size([2, 4, 6, 6, 6])
     """
 
+    _estimators = ("reparam", "flipout")
+
     weight: Any = random_property("weight")
     bias: Any = random_property("bias")
 
@@ -244,7 +250,7 @@ class Conv3d(RandomModule, nn.Conv3d):
             device=device,
             dtype=dtype,
         )
-        make_random(self, prior, posterior, estimator, SUPPORTED[nn.Conv3d])
+        make_random(self, prior, posterior, estimator)
 
     @with_draw
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)

@@ -1,9 +1,5 @@
 """What the Bayesian layers share: their default prior, and how one is made from its constructor or from torch's."""
 
-from collections.abc import Mapping
-
-from torch import nn
-
 from posterity.nn.conversion import randomize
 from posterity.nn.estimators import check_estimator
 from posterity.nn.posteriors import MeanFieldNormal, Posterior
@@ -16,7 +12,6 @@ def make_random(
     prior: PriorLike | None,
     posterior: Posterior | None,
     estimator: str,
-    supported: tuple[str, ...],
 ) -> None:
     """Make all parameters of a freshly constructed layer random.
 
@@ -24,14 +19,13 @@ def make_random(
         layer: the layer, whose class has properties for its parameters.
         prior: what `as_prior` takes. Default: `FanIn()`.
         posterior: the family. Default: `MeanFieldNormal()`.
-        estimator: one of `supported`.
-        supported: the estimators that the layer has.
+        estimator: one of the layer's.
 
     Raises:
         ValueError: if the layer lacks the estimator, or the posterior is not one that it can use.
         TypeError: if the prior or the posterior is not one.
     """
-    check_estimator(layer, estimator, supported)
+    check_estimator(layer, estimator, layer._estimators)
     if not (posterior is None or isinstance(posterior, Posterior)):
         raise TypeError(f"posterior must be a posterity.nn.Posterior such as MeanFieldNormal(), got {posterior!r}")
     recipe = FanIn() if prior is None else as_prior(prior)
@@ -62,11 +56,3 @@ def uses_estimator(layer: RandomModule) -> bool:
         return False
     slot = layer._random["weight"].slot()
     return slot is not None and not slot.draw.whole
-
-
-SUPPORTED: Mapping[type[nn.Module], tuple[str, ...]] = {
-    nn.Linear: ("reparam", "flipout", "local"),
-    nn.Conv1d: ("reparam", "flipout"),
-    nn.Conv2d: ("reparam", "flipout"),
-    nn.Conv3d: ("reparam", "flipout"),
-}

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from posterity.nn.estimators import flipout, local
-from posterity.nn.layers import SUPPORTED, make_random, uses_estimator
+from posterity.nn.layers import make_random, uses_estimator
 from posterity.nn.posteriors import Posterior
 from posterity.nn.priors import PriorLike
 from posterity.nn.random_module import (
@@ -49,6 +49,8 @@ class Linear(RandomModule, nn.Linear):
         ['bias_loc', 'bias_rho', 'weight_loc', 'weight_rho']
     """
 
+    _estimators = ("reparam", "flipout", "local")
+
     weight: Any = random_property("weight")
     bias: Any = random_property("bias")
 
@@ -65,7 +67,7 @@ class Linear(RandomModule, nn.Linear):
         estimator: str = "reparam",
     ) -> None:
         super().__init__(in_features, out_features, bias=bias, device=device, dtype=dtype)
-        make_random(self, prior, posterior, estimator, SUPPORTED[nn.Linear])
+        make_random(self, prior, posterior, estimator)
 
     @with_draw
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)

@@ -29,7 +29,8 @@ class Posterior(ABC):
     """A family of distributions for one parameter tensor.
 
     Subclass it to add a family: name its tensors in `keys`, and the layer's parameter `weight` is stored as
-    `weight_<key>` for each of them.
+    `weight_<key>` for each of them. The first key is the centre, a tensor of the parameter's own shape: assignment to
+    `weight` replaces it.
     """
 
     keys: tuple[str, ...]

@@ -76,8 +76,8 @@ class FanIn(Prior):
 
     A gain of one keeps a signal's size from layer to layer; the default is ten times as wide on purpose. With a
     factorised posterior a narrow prior wins over the data: weights fall back to it, and accuracy with them. On the
-    digits (`benchmarks/digits.py`) gains from 5 to 20 were good from trained and untrained weights alike, a gain of
-    one was useless.
+    digits (`benchmarks/digits.py`) gains from 5 to 20 were good from trained and untrained weights alike; a gain of
+    one left a trained network far too unsure, and an untrained one at chance.
 
     Args:
         gain: standard deviation of the output for an input of unit length per feature. Vectors (biases, norms' gains)

@@ -22,8 +22,9 @@ class RandomModule(nn.Module):
 
     _random: dict[str, RandomParameter]
 
-    # How a layer turns q(weights) into outputs: a name of posterity.nn.estimators.
+    # How the layer turns q(weights) into outputs, and the ways that its class knows (posterity.nn.estimators).
     _estimator = "reparam"
+    _estimators: tuple[str, ...] = ("reparam",)
 
     # The class that a generated subclass was made from; None on classes that stand in a file.
     _generated_from: type[nn.Module] | None = None
@@ -124,7 +125,7 @@ def random_property(name: str) -> Any:
         random = self._random.get(name) if "_random" in self.__dict__ else None
         if random is not None:
             value = random.value(self, name)
-            if not torch.compiler.is_compiling():
+            if not (torch.compiler.is_compiling() or isinstance(value, nn.Parameter)):
                 value._posterity_origin = (self, name)  # type: ignore[attr-defined]
             return value
         if name in self._parameters:
@@ -242,15 +243,16 @@ def _assign(module: RandomModule, name: str, value: Any) -> None:
         if origin != (module, name):
             tie(module, name, *origin)
     elif isinstance(value, nn.Parameter):
-        loc = module._parameters[f"{name}_loc"]
+        random = module._random[name]
+        centre = f"{name}_{random.posterior.keys[0]}"
+        loc = module._parameters[centre]
         if loc is None or value.shape != loc.shape:
             raise ValueError(
                 f"cannot assign a parameter of shape {list(value.shape)} to the random parameter {name!r} "
                 f"of shape {None if loc is None else list(loc.shape)}"
             )
-        module._parameters[f"{name}_loc"] = value
+        module._parameters[centre] = value
         # A layer that was tied to others has a value, and draws, of its own from now on.
-        random = module._random[name]
         module._random[name] = RandomParameter(random.posterior, random.prior)
     else:
         raise TypeError(

@@ -41,30 +41,40 @@ class Prediction:
         """`aleatoric + epistemic`: the entropy (classification) or the variance (regression) of the mixture."""
         return self.aleatoric + self.epistemic
 
-    def defer(self, *, threshold: float | None = None, fraction: float | None = None) -> Tensor:
-        """Which examples to hand to somebody who knows better, by total uncertainty.
+    def __repr__(self) -> str:
+        parts = ((name, getattr(self, name)) for name in ("mean", "epistemic", "aleatoric"))
+        return f"Prediction({', '.join(f'{name}: {list(value.shape)}' for name, value in parts)})"
+
+    def defer(self, *, threshold: float | None = None, fraction: float | None = None, by: str = "total") -> Tensor:
+        """Which examples to hand to somebody who knows better: the most uncertain ones.
 
         An example with several outputs (pixels, targets) counts by their mean.
 
         Args:
             threshold: defer what is more uncertain than this (nats, or the target's unit squared).
             fraction: defer this share of the batch, the most uncertain first; rounded to whole examples.
+            by: which uncertainty counts: `"total"`, `"epistemic"` (for strangers) or `"aleatoric"`.
 
         Returns:
             Boolean tensor `[batch]`.
 
         Raises:
-            ValueError: unless exactly one of the two is given, or if `fraction` is outside [0, 1].
+            ValueError: unless exactly one of `threshold` and `fraction` is given, if `fraction` is outside [0, 1], or
+                if `by` is no uncertainty.
         """
         if (threshold is None) == (fraction is None):
             raise ValueError("defer: give either threshold= or fraction=")
-        total = self.total.flatten(1).mean(1) if self.total.dim() > 1 else self.total
+        if by not in ("total", "epistemic", "aleatoric"):
+            raise ValueError(f"defer: by must be 'total', 'epistemic' or 'aleatoric', got {by!r}")
+        uncertainty: Tensor = getattr(self, by)
+        if uncertainty.dim() > 1:
+            uncertainty = uncertainty.flatten(1).mean(1)
         if threshold is not None:
-            return total > threshold
+            return uncertainty > threshold
         assert fraction is not None
         if not 0 <= fraction <= 1:
             raise ValueError(f"defer: fraction must be between 0 and 1, got {fraction}")
-        count = int(fraction * len(total) + 0.5)
-        deferred = torch.zeros_like(total, dtype=torch.bool)
-        deferred[total.topk(count).indices] = True
+        count = int(fraction * len(uncertainty) + 0.5)
+        deferred = torch.zeros_like(uncertainty, dtype=torch.bool)
+        deferred[uncertainty.topk(count).indices] = True
         return deferred

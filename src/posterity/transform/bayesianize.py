@@ -12,10 +12,10 @@ from torch.nn.parameter import UninitializedParameter
 
 from posterity.nn.conversion import as_random_module, randomize, tie
 from posterity.nn.estimators import check_estimator
-from posterity.nn.layers import SUPPORTED, check_moments
+from posterity.nn.layers import check_moments
 from posterity.nn.posteriors import MeanFieldNormal, Posterior
 from posterity.nn.priors import FanIn, Pretrained, Prior, PriorLike, as_prior
-from posterity.nn.random_module import RandomModule, deterministic_class, estimating_class, estimating_classes
+from posterity.nn.random_module import RandomModule, deterministic_class, estimating_class
 from posterity.transform.selection import (
     Candidate,
     Selector,
@@ -64,8 +64,8 @@ def bayesianize(
         dry_run: print the table of what becomes what, and return `model` unchanged.
 
     Returns:
-        The Bayesian network (a copy, unless `inplace`). Where all that was chosen is Bayesian already, it is returned
-        as it is.
+        The Bayesian network: a copy, unless `inplace`, so make its optimizer from its own parameters. A network that
+        `bayesianize` made, with nothing left to convert, is returned as it is.
 
     Raises:
         TypeError: if `model` is not a module, or an argument is not of its kind.
@@ -234,7 +234,7 @@ def _estimator_of(module: nn.Module, estimator: str | Mapping[type[nn.Module], s
 def _supported(module: nn.Module) -> tuple[str, ...]:
     """The estimators that a layer will have once it is random."""
     ours = estimating_class(deterministic_class(type(module)))
-    return next((names for kind, names in SUPPORTED.items() if ours is estimating_classes[kind]), ("reparam",))
+    return RandomModule._estimators if ours is None else ours._estimators
 
 
 def _check_parameter(candidate: Candidate, posterior: Posterior) -> None:
