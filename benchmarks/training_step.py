@@ -162,7 +162,7 @@ def _batches(case: Case) -> Batches:
 
 
 def _rows(timings: Timings, limits: Mapping[str, float | None]) -> list[tuple[str, ...]]:
-    rows = [(DETERMINISTIC, f"{timings.milliseconds(DETERMINISTIC):.2f}", "1", "", "")]
+    rows: list[tuple[str, ...]] = [(DETERMINISTIC, f"{timings.milliseconds(DETERMINISTIC):.2f}", "1", "", "")]
     for name, limit in limits.items():
         ratio = timings.ratio(name, DETERMINISTIC)
         rows.append((name, f"{timings.milliseconds(name):.2f}", str(ratio), *tables.at_most(ratio, limit)))
