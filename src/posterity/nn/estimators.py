@@ -82,9 +82,12 @@ def local(module: RandomModule, x: Tensor, apply: Apply) -> Tensor:
     slot.used_once = True
     mean = apply(x, weight.loc, None if bias is None else bias.loc)
     variance = apply(x * x, weight.scale * weight.scale, None if bias is None else bias.scale * bias.scale)
-    # sqrt has an infinite slope at zero, where an all-zero input puts the variance of a layer without bias.
-    positive = variance > 0
-    scale = torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
+    if torch.is_grad_enabled():
+        # sqrt has an infinite slope at zero, where an all-zero input puts the variance of a layer without bias.
+        positive = variance > 0
+        scale = torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
+    else:
+        scale = variance.sqrt()
     noise = normal(mean.shape, source=slot.draw.source, dtype=mean.dtype, device=mean.device)
     return mean + scale * noise
 

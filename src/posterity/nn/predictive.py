@@ -83,14 +83,20 @@ def forked(generator: Generator, module: nn.Module) -> Iterator[None]:
         yield
         return
     if isinstance(generator, Key):
-        seed = int(generator.fold_in(generator.stream).data[0])
+        high, low = generator.fold_in(generator.stream).data.tolist()
+        seed = (high & 0x7FFFFFFF) << 32 | low & 0xFFFFFFFF
     else:
         seed = int(torch.randint(0, 2**62, (), generator=generator, device=generator.device))
-    devices = {p.device for p in module.parameters() if p.device.type not in ("cpu", "meta")}
-    kind = next((device.type for device in devices), "cuda")
-    with torch.random.fork_rng([device.index or 0 for device in devices], device_type=kind):
-        torch.manual_seed(seed)
-        yield
+    kind = next((p.device.type for p in module.parameters() if p.device.type not in ("cpu", "meta")), None)
+    if kind is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators too
+            yield
+    else:
+        every_device = range(torch.get_device_module(kind).device_count())
+        with torch.random.fork_rng(every_device, device_type=kind):
+            torch.manual_seed(seed)
+            yield
 
 
 def _draws_outputs(module: nn.Module) -> bool:
