@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-NAMES = ("training_step", "prediction", "digits")
+NAMES = ("training_step", "prediction", "digits", "mnist")
 
 
 def main() -> None:
