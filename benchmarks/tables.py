@@ -23,3 +23,8 @@ def at_most(estimate: Estimate, limit: float | None) -> tuple[str, str]:
     if limit is None:
         return "", ""
     return f"<= {limit:g}", "yes" if estimate.value <= limit else "NO"
+
+
+def below_one(ratio: Estimate) -> str:
+    """Whether a ratio is less than one; its whole interval decides, since a tie is no victory."""
+    return "yes" if ratio.high < 1 else "NO" if ratio.low > 1 else "undecided"

@@ -89,7 +89,7 @@ def eager(case: Case, rounds: int) -> None:
         f"{case.name}, training step, eager: beside each peer",
         ("peer", "ours", "ours / peer", "faster"),
         [
-            (peer, ours, str(ratio := timings.ratio(ours, peer)), "yes" if ratio.value < 1 else "NO")
+            (peer, ours, str(ratio := timings.ratio(ours, peer)), tables.below_one(ratio))
             for peer, ours in COUNTERPARTS.items()
         ],
     )
