@@ -81,7 +81,10 @@ def local(module: RandomModule, x: Tensor, apply: Apply) -> Tensor:
         )
     slot.used_once = True
     mean = apply(x, weight.loc, None if bias is None else bias.loc)
-    variance = apply(x * x, weight.scale * weight.scale, None if bias is None else bias.scale * bias.scale)
+    if mean.dtype in (torch.float16, torch.bfloat16):
+        variance = _variance_in_float32(x, weight, bias, apply)
+    else:
+        variance = apply(x * x, weight.scale * weight.scale, None if bias is None else bias.scale * bias.scale)
     if torch.is_grad_enabled():
         # sqrt has an infinite slope at zero, where an all-zero input puts the variance of a layer without bias.
         positive = variance > 0
@@ -89,7 +92,14 @@ def local(module: RandomModule, x: Tensor, apply: Apply) -> Tensor:
     else:
         scale = variance.sqrt()
     noise = normal(mean.shape, source=slot.draw.source, dtype=mean.dtype, device=mean.device)
-    return mean + scale * noise
+    return mean + scale.to(mean.dtype) * noise
+
+
+def _variance_in_float32(x: Tensor, weight: Moments, bias: Moments | None, apply: Apply) -> Tensor:
+    """The output's variance, whose squares half precision could not hold."""
+    with torch.autocast(x.device.type, enabled=False):
+        of_bias = None if bias is None else bias.scale.float().square()
+        return apply(x.float().square(), weight.scale.float().square(), of_bias)
 
 
 def _moments(module: RandomModule, name: str) -> Moments | None:
@@ -99,7 +109,7 @@ def _moments(module: RandomModule, name: str) -> Moments | None:
         moments = random.moments(module, name)
         assert moments is not None
         return moments
-    value = module._parameters.get(name)
+    value = getattr(module, name, None)  # not always a Parameter: pruning and data-parallel replicas set tensors
     return None if value is None else Moments(value, torch.zeros_like(value))
 
 

@@ -175,9 +175,14 @@ class Fixed(Prior):
 
     def __post_init__(self) -> None:
         names = tuple(n for n in self.base.arg_constraints if n in self.base.__dict__)
-        if not names or self.base.event_shape:
+        if self.base.support is not torch.distributions.constraints.real:
             raise ValueError(
-                f"prior {self.base} must be a distribution over single numbers with declared arguments; "
+                f"prior {self.base} must be a distribution over single numbers of the whole real line, as weights are; "
+                "subclass posterity.nn.Prior for anything else"
+            )
+        if not names:
+            raise ValueError(
+                f"prior {self.base} must keep its arguments under their declared names; "
                 "subclass posterity.nn.Prior for anything else"
             )
         object.__setattr__(self, "_names", names)

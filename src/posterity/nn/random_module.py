@@ -8,7 +8,7 @@ the module's own code works unchanged, whatever it does with its weights; `weigh
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,11 @@ class RandomModule(nn.Module):
         own = super().extra_repr()
         random = ", ".join(f"{name} ~ {type(r.posterior).__name__}" for name, r in self._random.items())
         return ", ".join(part for part in (own, random) if part)
+
+    def apply(self, fn: Callable[[nn.Module], object]) -> Self:
+        """`torch.nn.Module.apply`; a function that initialises weights in place writes to the posterior means."""
+        with means_in_place(self):
+            return super().apply(fn)  # type: ignore[arg-type]
 
     def predictive_draws(self, x: Any, num_samples: int, generator: Generator = None) -> Any:
         """Outputs of `num_samples` posterior draws: the prediction protocol (see `stochastic_draws`)."""
@@ -91,31 +96,46 @@ def shared_draw(module: nn.Module) -> Iterator[None]:
     """
     if next(random_parameters(module), None) is None:
         raise ValueError(f"shared_draw: {type(module).__name__} has no random parameters")
-    opened = open_draw(module, Draw(whole=True))
+    draw = Draw(whole=True)
     try:
+        open_draw(module, draw)
         yield
     finally:
-        close_draw(opened)
+        close_draw(draw)
 
 
-def open_draw(module: nn.Module, draw: Draw) -> list[RandomParameter]:
-    """Open `draw` on every random parameter below `module` that this thread has not open; return those opened."""
-    opened = []
+def open_draw(module: nn.Module, draw: Draw) -> None:
+    """Open `draw` on every random parameter below `module` that this thread has not open."""
     for layer in module.modules():
         if isinstance(layer, RandomModule):
             for name, random in layer._random.items():
                 if random.open(draw):
-                    opened.append(random)
+                    draw.opened.append(random)
                     noise = random.posterior.noise_like(random.tensors(layer, name))
                     if noise is not None and layer._estimator != "local":
                         draw.reserve(noise)
-    return opened
 
 
-def close_draw(opened: list[RandomParameter]) -> None:
+def close_draw(draw: Draw) -> None:
     """Close what `open_draw` opened."""
-    for random in opened:
+    draw.closed = True
+    for random in draw.opened:
         random.close()
+
+
+@contextmanager
+def means_in_place(module: nn.Module) -> Iterator[None]:
+    """While this is open, random parameters read as their posteriors' own centres: writing to them in place lasts."""
+    draw = Draw()
+    try:
+        open_draw(module, draw)
+        for layer, name, random in random_parameters(module):
+            slot = random.slot()
+            assert slot is not None
+            slot.value = random.posterior.mean(random.tensors(layer, name))
+        yield
+    finally:
+        close_draw(draw)
 
 
 def random_property(name: str) -> Any:
@@ -125,6 +145,8 @@ def random_property(name: str) -> Any:
         random = self._random.get(name) if "_random" in self.__dict__ else None
         if random is not None:
             value = random.value(self, name)
+            if isinstance(self, nn.Embedding) and self.padding_idx is not None:
+                value = _without_noise(value, random.posterior.mean(random.tensors(self, name)), self.padding_idx)
             if not (torch.compiler.is_compiling() or isinstance(value, nn.Parameter)):
                 value._posterity_origin = (self, name)  # type: ignore[attr-defined]
             return value
@@ -139,6 +161,12 @@ def random_property(name: str) -> Any:
         self.__dict__[name] = value
 
     return property(read, write, doc=f"The parameter `{name}`: a draw from its posterior where it is random.")
+
+
+def _without_noise(value: Tensor, mean: Tensor, row: int) -> Tensor:
+    """The draw with one row at its mean: the row of an embedding's padding says nothing, and must not be noise."""
+    index = torch.arange(row, row + 1, device=value.device)
+    return value.index_copy(0, index, mean[row : row + 1].detach())
 
 
 # Layers whose forward knows estimators besides `reparam`: torch's class to ours. Their files fill it.
@@ -178,16 +206,9 @@ def deterministic_class(cls: type[nn.Module]) -> type[nn.Module]:
 @torch.no_grad()
 def reset_parameters(module: RandomModule) -> None:
     """The layer's own initialisation, applied to the posterior means; spreads and priors are made anew."""
-    opened = open_draw(module, Draw())
-    try:
-        for name, random in module._random.items():
-            slot = random.slot()
-            assert slot is not None
-            slot.value = random.posterior.mean(random.tensors(module, name))
+    with means_in_place(module):
         own: Any = deterministic_class(type(module))
         own.reset_parameters(module)
-    finally:
-        close_draw(opened)
     for name, random in module._random.items():
         tensors = random.tensors(module, name)
         mean = random.posterior.mean(tensors).clone()
@@ -213,11 +234,12 @@ def with_draw(forward: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(forward)
     def forward_with_draw(self: RandomModule, *args: Any, **kwargs: Any) -> Any:
-        opened = open_draw(self, Draw())
+        draw = Draw()
         try:
+            open_draw(self, draw)
             return forward(self, *args, **kwargs)
         finally:
-            close_draw(opened)
+            close_draw(draw)
 
     return forward_with_draw
 
@@ -270,4 +292,5 @@ _RECURRENT: dict[str, Any] = {
     "_init_flat_weights": lambda self: None,
     "_update_flat_weights": lambda self: None,
     "flatten_parameters": lambda self: None,
+    "_replicate_for_data_parallel": nn.Module._replicate_for_data_parallel,
 }

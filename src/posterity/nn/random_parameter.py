@@ -26,6 +26,9 @@ class Draw:
 
     def __init__(self, whole: bool = False) -> None:
         self.whole = whole
+        # Set before anything is taken apart: a Ctrl-C in the middle of that must not leave values behind.
+        self.closed = False
+        self.opened: list[RandomParameter] = []
         # Eager code draws from torch's global generator. A compiled graph draws from a counter-based key, itself drawn
         # once a call from the global generator: the compiler's own CPU generator takes twenty times longer.
         self.source: Source = KeyStream() if torch.compiler.is_compiling() else None
@@ -103,19 +106,19 @@ class RandomParameter:
 
     def slot(self) -> Slot | None:
         """What this thread has open, if anything."""
-        return self._open.get(_thread())
+        slot = self._open.get(_thread())
+        return None if slot is None or slot.draw.closed else slot
 
     def open(self, draw: Draw) -> bool:
         """Take values from `draw` until `close`; refused (False) where this thread has a draw open already."""
-        thread = _thread()
-        if thread in self._open:
+        if self.slot() is not None:
             return False
-        self._open[thread] = Slot(draw)
+        self._open[_thread()] = Slot(draw)
         return True
 
     def close(self) -> None:
         """End what `open` began."""
-        del self._open[_thread()]
+        self._open.pop(_thread(), None)
 
     def __getstate__(self) -> tuple[Posterior, Prior]:
         return self.posterior, self.prior
