@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.nn.utils.prune
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -299,3 +300,22 @@ class TestCompiled:
             data = Key(seed).data
             expected = normal((5, 3), source=Key(data).at(2), dtype=torch.float64)
             torch.testing.assert_close(numbers(data), expected, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("estimator", ["flipout", "local"])
+def test_a_bias_that_is_no_parameter_still_counts(estimator):
+    layer = nn.Linear(3, 2)
+    torch.nn.utils.prune.identity(layer, "bias")
+    with torch.no_grad():
+        layer.bias_orig.fill_(100.0)
+        layer(torch.ones(1, 3))
+    out = pt.bayesianize(layer, include="weight", estimator=estimator)(torch.ones(1, 3))
+    assert (out > 90).all()
+
+
+def test_local_keeps_its_variance_in_half_precision():
+    layer = pt.bayesianize(nn.Linear(3, 2), estimator="local", posterior=bnn.MeanFieldNormal(1e-4)).half()
+    big = torch.full((4, 3), 300.0).half()
+    assert layer(big).isfinite().all()
+    with torch.no_grad():
+        assert not torch.equal(layer(big), layer(big))

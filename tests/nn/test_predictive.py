@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import posterity as pt
 from posterity import distributions as dist
 from posterity import nn as bnn
 from posterity.kernels import Key
@@ -127,3 +128,46 @@ def test_inputs_are_a_tensor_a_tuple_or_a_mapping():
 def test_outputs_that_mean_nothing_are_refused(output):
     with pytest.raises(TypeError, match=f"the network returned {type(output).__name__}; a prediction needs a tensor"):
         stack_outputs([output])
+
+
+class Storing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.register_buffer("level", torch.zeros(2))
+
+    def forward(self, x):
+        self.last = self.layer(x)
+        self.level = 0.9 * self.level + 0.1 * self.last.mean(0)
+        return self.last
+
+
+@torch.no_grad()
+def test_what_a_network_stores_on_itself_outlives_the_prediction():
+    net = pt.bayesianize(Storing(), estimator="local").eval()
+    assert stochastic_draws(net, torch.ones(4, 3), 5).shape == (5, 4, 2)
+    assert net.last.shape == (4, 2)
+    assert net.level.isfinite().all()
+    net(torch.ones(4, 3))
+
+
+@torch.no_grad()
+def test_hooks_run_once_a_draw():
+    net, seen = pt.bayesianize(nn.Linear(3, 2), estimator="local"), []
+    net.register_forward_hook(lambda module, args, output: seen.append(output.shape))
+    stochastic_draws(net, torch.ones(4, 3), 5)
+    assert seen == [(4, 2)] * 5
+
+
+@torch.no_grad()
+def test_an_object_with_logits_is_understood_with_local_too():
+    class Wrapped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return SimpleNamespace(logits=self.layer(x))
+
+    net = pt.bayesianize(Wrapped(), estimator="local")
+    assert stochastic_draws(net, torch.ones(4, 3), 5).shape == (5, 4, 2)

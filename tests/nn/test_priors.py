@@ -142,3 +142,20 @@ def test_what_is_no_prior_is_refused(prior):
 def test_what_is_no_recipe_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        torch.distributions.Categorical(torch.ones(3)),
+        torch.distributions.Poisson(1.0),
+        torch.distributions.Exponential(1.0),
+        torch.distributions.Uniform(-1.0, 1.0),
+        torch.distributions.HalfNormal(1.0),
+        torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2)),
+    ],
+    ids=lambda base: type(base).__name__,
+)
+def test_a_prior_must_cover_the_real_line(base):
+    with pytest.raises(ValueError, match="single numbers of the whole real line"):
+        bnn.Linear(2, 2, prior=base)

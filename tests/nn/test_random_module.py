@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import posterity as pt
 from posterity import nn as bnn
+from posterity.nn.random_parameter import RandomParameter
 
 
 class ReadsTwice(nn.Module):
@@ -343,3 +344,51 @@ def test_random_parameters_lists_each_once_with_its_place():
     net = nn.Sequential(layer, nn.BatchNorm1d(2), layer, bnn.Conv1d(1, 1, 1, bias=False))
     found = [(type(m).__name__, name) for m, name, _ in bnn.random_parameters(net)]
     assert found == [("Linear", "weight"), ("Linear", "bias"), ("Conv1d", "weight")]
+
+
+@pytest.mark.parametrize("moment", ["opening", "closing"])
+def test_an_interrupt_while_a_draw_opens_or_closes_leaves_nothing_open(monkeypatch, moment):
+    net = pt.bayesianize(nn.Sequential(*(nn.Linear(3, 3) for _ in range(4))))
+    name = "open" if moment == "opening" else "close"
+    original, calls = getattr(RandomParameter, name), []
+
+    def interrupted(self, *args):
+        calls.append(self)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    x = torch.ones(1, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(RandomParameter, name, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            net(x)
+    assert not torch.equal(net(x), net(x))
+    assert all(random.slot() is None for _, _, random in bnn.random_parameters(net))
+
+
+def test_an_initialiser_given_to_apply_writes_to_the_means():
+    net = pt.bayesianize(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2)))
+
+    def sevens(module):
+        if isinstance(module, nn.Linear):
+            nn.init.constant_(module.weight, 7.0)
+
+    assert net.apply(sevens) is net
+    assert (net[0].weight_loc == 7).all()
+    assert (net[2].weight_loc == 7).all()
+    assert not torch.equal(net[0].weight, net[0].weight)
+
+
+def test_the_padding_of_an_embedding_stays_silent():
+    net = pt.bayesianize(nn.Embedding(5, 3, padding_idx=0))
+    out = net(torch.tensor([0, 1, 0]))
+    assert (out[[0, 2]] == 0).all()
+    assert (out[1] != 0).all()
+    out.sum().backward()
+    assert (net.weight_rho.grad[0] == 0).all()
+
+
+def test_data_parallel_replicas_of_a_recurrent_layer():
+    replica = pt.bayesianize(nn.LSTM(3, 4))._replicate_for_data_parallel()
+    assert type(replica).__name__ == "BayesianLSTM"

@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -341,10 +342,19 @@ class TestRefusals:
         with pytest.raises(ValueError, match="predict: x has 2 values that are NaN or infinite"):
             pt.predict(Output(), wrap(x), task="classification")
 
-    @pytest.mark.parametrize("x", [torch.zeros(0, 3), torch.tensor(1.0), [1.0], (), {}, (1, 2)])
+    @pytest.mark.parametrize("x", [torch.zeros(0, 3), torch.tensor(1.0)])
     def test_no_example(self, x):
-        with pytest.raises(ValueError, match=r"predict: x must hold a tensor \[batch, ...\] of at least one example"):
+        with pytest.raises(ValueError, match="x must be a batch .* of at least one example, the batch first"):
             pt.predict(Output(), x, task="classification")
+
+    @pytest.mark.parametrize("x", [[1.0], (), {}, (1, 2), np.ones((2, 3))])
+    def test_no_tensor(self, x):
+        with pytest.raises(TypeError, match="x must hold a tensor, got .*; use torch.as_tensor"):
+            pt.predict(Output(), x, task="classification")
+
+    def test_a_likelihood_that_is_none(self):
+        with pytest.raises(TypeError, match="likelihood= must be a function from the mean .*, or a number, got '0.1'"):
+            pt.predict(Output(), X, task="regression", likelihood="0.1")
 
     @pytest.mark.parametrize("generator", [3, "seed"])
     def test_what_is_no_generator(self, generator):
@@ -368,3 +378,22 @@ class TestRefusals:
         for arguments in ({"x": x}, {"x": X, "num_samples": 0}, {"x": X, "likelihood": 0.1}):
             with pytest.raises(ValueError, match="predict: "):
                 pt.predict(net, task="classification", **arguments)
+
+
+def test_infinity_is_allowed_where_it_means_something():
+    class Masked(nn.Module):
+        def predictive_draws(self, x, num_samples, generator=None):
+            x, mask = x
+            return torch.randn(num_samples, len(x), 3) + mask
+
+    mask = torch.tensor([0.0, 0.0, -float("inf")])
+    p = pt.predict(Masked(), (torch.zeros(4, 2), mask), task="classification")
+    assert (p.mean[:, 2] == 0).all()
+    assert p.epistemic.isfinite().all()
+    assert p.aleatoric.isfinite().all()
+    torch.testing.assert_close(p.distribution.entropy(), p.total, rtol=1e-4, atol=1e-5)
+
+
+def test_a_numpy_integer_counts_draws():
+    with pytest.warns(UserWarning, match="never been trained"):
+        pt.predict(pt.bayesianize(nn.Linear(3, 2)), torch.ones(2, 3), np.int64(3), task="classification")

@@ -521,3 +521,28 @@ def test_inplace_changes_the_network_itself():
     assert pt.bayesianize(net, inplace=True) is net
     assert isinstance(net, bnn.RandomModule)
     assert pt.bayesianize(Net()) is not net
+
+
+class TestSecondThoughts:
+    def test_a_second_call_says_that_it_changes_nothing(self):
+        net = pt.bayesianize(nn.Linear(3, 2))
+        with pytest.warns(UserWarning, match="is Bayesian already and stays as it is"):
+            assert pt.bayesianize(net, prior=bnn.FanIn(1.0)) is net
+
+    def test_estimators_go_by_layer_type(self):
+        with pytest.raises(TypeError, match="the keys must be layer types such as nn.Linear, got '0'"):
+            pt.bayesianize(nn.Sequential(nn.Linear(3, 2)), estimator={"0": "local"})
+        with pytest.raises(ValueError, match="no layer of this type has parameters of its own"):
+            pt.bayesianize(nn.Sequential(nn.Linear(3, 2)), estimator={nn.Sequential: "local"})
+
+    def test_a_refused_conversion_in_place_leaves_the_network_alone(self):
+        net = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+        normal = torch.distributions.Normal
+        priors = {"0.*": normal(0.0, 1.0), "1.*": normal(torch.zeros(7), 1.0)}
+        with pytest.raises(ValueError, match="does not broadcast"):
+            pt.bayesianize(net, prior=priors, inplace=True)
+        assert set(net.state_dict()) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+
+    def test_sparse_gradients(self):
+        with pytest.raises(ValueError, match="weight has sparse gradients; use sparse=False, or exclude it"):
+            pt.bayesianize(nn.Embedding(4, 3, sparse=True))

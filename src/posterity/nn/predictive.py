@@ -41,7 +41,7 @@ def stochastic_draws(module: nn.Module, x: Any, num_samples: int, generator: Gen
     with forked(generator, module):
         if isinstance(x, Tensor) and _draws_outputs(module) and not torch.is_grad_enabled():
             # Not everything can be vectorised: outputs that are no tensors, branches on values, torch's LSTM.
-            with suppress(RuntimeError, ValueError):
+            with suppress(RuntimeError, ValueError), _unchanged(module):
                 return _vectorized(module, x, num_samples)
         return stack_outputs([call(module, x) for _ in range(num_samples)])
 
@@ -101,8 +101,32 @@ def forked(generator: Generator, module: nn.Module) -> Iterator[None]:
 
 def _draws_outputs(module: nn.Module) -> bool:
     """Whether all randomness below the module is in layers that draw outputs, not weights (`estimator="local"`)."""
-    estimators = [getattr(layer, "_estimator", "reparam") for layer, _, _ in random_parameters(module)]
-    return bool(estimators) and set(estimators) == {"local"}
+    estimators = {layer._estimator for layer, _, _ in random_parameters(module)}
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())  # they must run once a draw
+    return estimators == {"local"} and not hooked
+
+
+@contextmanager
+def _unchanged(module: nn.Module) -> Iterator[None]:
+    """Put back what a vectorised forward stored on its modules, and refuse its result: vmap's tensors die with it."""
+    before = [(m, dict(m.__dict__), dict(m._buffers)) for m in module.modules()]
+    changed = False
+    try:
+        yield
+    finally:
+        for m, attributes, buffers in before:
+            if not (_same(m.__dict__, attributes) and _same(m._buffers, buffers)):
+                changed = True
+                m.__dict__.clear()
+                m.__dict__.update(attributes)
+                m._buffers.clear()
+                m._buffers.update(buffers)
+    if changed:
+        raise ValueError("the network stores tensors on itself")
+
+
+def _same(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    return now.keys() == before.keys() and all(now[key] is before[key] for key in now)
 
 
 def _vectorized(module: nn.Module, x: Tensor, num_samples: int) -> Any:
@@ -111,7 +135,14 @@ def _vectorized(module: nn.Module, x: Tensor, num_samples: int) -> Any:
     parts = []
     for start in range(0, num_samples, block):
         count = torch.arange(min(block, num_samples - start), device=x.device)
-        parts.append(torch.vmap(lambda _: module(x), randomness="different")(count))
+        parts.append(torch.vmap(lambda _: _only_tensors(module(x)), randomness="different")(count))
     if isinstance(parts[0], Tensor):
         return torch.cat(parts)
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+
+def _only_tensors(output: Any) -> Any:
+    several = isinstance(output, tuple | list) and bool(output) and all(isinstance(part, Tensor) for part in output)
+    if not (isinstance(output, Tensor) or several):
+        raise ValueError(f"vmap does not stack {type(output).__name__}")
+    return tuple(output) if several else output

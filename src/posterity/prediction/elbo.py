@@ -41,7 +41,7 @@ def elbo_loss(module: nn.Module, nll: Tensor, num_data: float, *, kl_weight: flo
     size: Any = num_data
     if not isinstance(size, numbers.Real) or not (0 < float(size) < math.inf):
         raise ValueError(
-            f"elbo_loss: num_data must be a positive number (the size of the training set), got {num_data}"
+            f"elbo_loss: num_data must be a positive number (the size of the training set), got {num_data!r}"
         )
     if not (kl_weight >= 0 and math.isfinite(kl_weight)):
         raise ValueError(f"elbo_loss: kl_weight must be zero or positive and finite, got {kl_weight}")

@@ -1,6 +1,7 @@
 """`predict`: many posterior draws of a network's output, made into one `Prediction`."""
 
 import math
+import numbers
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -106,9 +107,10 @@ def _classification(logits: Any, batch: int) -> Prediction:
             "predict: for task='classification' the network must return logits [batch, classes, ...] with at least "
             f"two classes; got {list(logits.shape[1:])} for a batch of {batch}"
         )
-    _check_finite(logits)
     log_probs = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     log_probs = log_probs.log_softmax(2)
+    if validation_enabled() and log_probs.isnan().any():  # single logits may be -inf: a class that is excluded
+        raise ValueError("predict: the network returned NaN or infinite values")
     _warn_if_identical(log_probs)
     log_mean = log_probs.logsumexp(0) - math.log(len(log_probs))
     probs = log_probs.exp()
@@ -182,7 +184,8 @@ def _check_arguments(
     """Check everything that can be checked before any work, and return the size of the batch."""
     if not isinstance(module, nn.Module):
         raise TypeError(f"predict: module must be a torch.nn.Module, got {type(module).__name__}")
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
+    count: Any = num_samples
+    if isinstance(count, bool) or not isinstance(count, numbers.Integral) or int(count) < 1:
         raise ValueError(f"predict: num_samples must be a whole number of at least 1, got {num_samples!r}")
     if not (generator is None or isinstance(generator, torch.Generator | Key)):
         raise TypeError(f"predict: generator must be a torch.Generator or a posterity.kernels.Key, got {generator!r}")
@@ -190,16 +193,29 @@ def _check_arguments(
         raise ValueError(f"predict: task must be 'classification' or 'regression', got {task!r}")
     if likelihood is not None and task == "classification":
         raise ValueError("predict: likelihood= is for task='regression'; classification's noise is the softmax")
-    if likelihood is not None and not callable(likelihood) and not likelihood > 0:
-        raise ValueError(f"predict: likelihood= as a standard deviation must be positive, got {likelihood}")
+    if likelihood is not None and not callable(likelihood):
+        if not isinstance(likelihood, float | int):
+            raise TypeError(
+                "predict: likelihood= must be a function from the mean to a Distribution, or a number, "
+                f"got {likelihood!r}"
+            )
+        if not likelihood > 0:
+            raise ValueError(f"predict: likelihood= as a standard deviation must be positive, got {likelihood}")
     values = x.values() if isinstance(x, Mapping) else x if isinstance(x, tuple) else (x,)
     tensors = [value for value in values if isinstance(value, Tensor)]
-    if not tensors or tensors[0].dim() < 1 or tensors[0].shape[0] < 1:
-        raise ValueError("predict: x must hold a tensor [batch, ...] of at least one example")
+    if not tensors:
+        raise TypeError(f"predict: x must hold a tensor, got {type(x).__name__}; use torch.as_tensor")
+    if tensors[0].dim() < 1 or tensors[0].shape[0] < 1:
+        raise ValueError(
+            "predict: x must be a batch [batch, ...] of at least one example, the batch first; "
+            f"got shape {list(tensors[0].shape)}"
+        )
     for tensor in tensors:
-        if validation_enabled() and tensor.is_floating_point() and not tensor.isfinite().all():
-            bad = int((~tensor.isfinite()).sum())
-            raise ValueError(f"predict: x has {bad} values that are NaN or infinite")
+        if validation_enabled() and tensor.is_floating_point():
+            # What comes beside the data may be a mask, which holds -inf.
+            bad = int((~tensor.isfinite() if tensor is tensors[0] else tensor.isnan()).sum())
+            if bad:
+                raise ValueError(f"predict: x has {bad} values that are NaN or infinite")
     return tensors[0].shape[0]
 
 

@@ -94,6 +94,12 @@ def bayesianize(
         return model
     to_convert = [change for change in plan if change.fate == "random"]
     if not to_convert and isinstance(model, RandomModule):
+        if prior is not None or posterior is not None or estimator != "reparam":
+            warnings.warn(
+                "bayesianize: the network is Bayesian already and stays as it is; its prior, posterior and estimator "
+                "are those of its first conversion. Convert the ordinary network (pt.transform.deterministic) anew",
+                stacklevel=2,
+            )
         return model
     _warn_if_untrained(to_convert)
     if not inplace:
@@ -135,7 +141,7 @@ def _plan(
     check_all_match("prior", priors, everything)
     _check_layers(layers, everything)
     if isinstance(estimator, Mapping):
-        check_all_match("estimator", estimator, everything)
+        _check_estimator_types(estimator, everything)
 
     changes = []
     for candidate in everything:
@@ -151,6 +157,7 @@ def _plan(
         own_estimator = _estimator_of(candidate.module, estimator)
         if fate == "random":
             _check_parameter(candidate, posterior)
+            own_prior.init(candidate.parameter.detach())  # refuses a shape that does not fit, before any change
             if type(candidate.module) not in layers and _place(candidate, layers) == candidate.path:
                 check_estimator(candidate.module, own_estimator, _supported(candidate.module))
         changes.append(_Change(candidate, fate, own_prior, posterior, own_estimator))
@@ -225,6 +232,16 @@ def _check_layers(layers: Layers, everything: list[Candidate]) -> None:
             )
 
 
+def _check_estimator_types(estimator: Mapping[type[nn.Module], str], everything: list[Candidate]) -> None:
+    for kind in estimator:
+        if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+            raise TypeError(f"estimator: the keys must be layer types such as nn.Linear, got {kind!r}")
+        if not any(isinstance(candidate.module, kind) for candidate in everything):
+            raise ValueError(
+                f"estimator: {kind!r} matches no parameter: no layer of this type has parameters of its own"
+            )
+
+
 def _estimator_of(module: nn.Module, estimator: str | Mapping[type[nn.Module], str]) -> str:
     if isinstance(estimator, str):
         return estimator
@@ -242,6 +259,8 @@ def _check_parameter(candidate: Candidate, posterior: Posterior) -> None:
         raise ValueError(f"bayesianize: {candidate.name} has no shape yet; run one batch through the network first")
     if not candidate.parameter.is_floating_point():
         raise TypeError(f"bayesianize: {candidate.name} is {candidate.parameter.dtype}; exclude it, or make it real")
+    if getattr(candidate.module, "sparse", False) is True:
+        raise ValueError(f"bayesianize: {candidate.name} has sparse gradients; use sparse=False, or exclude it")
     for key in posterior.keys:
         if hasattr(candidate.module, f"{candidate.attribute}_{key}"):
             raise ValueError(
