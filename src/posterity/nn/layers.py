@@ -1,10 +1,27 @@
-"""What the Bayesian layers share: their default prior, and how one is made from its constructor or from torch's."""
+"""What the Bayesian layers share: their parameters, their default prior, and when their estimator runs."""
+
+from typing import Any
 
 from posterity.nn.conversion import randomize
 from posterity.nn.estimators import check_estimator
 from posterity.nn.posteriors import MeanFieldNormal, Posterior
 from posterity.nn.priors import FanIn, PriorLike, as_prior
-from posterity.nn.random_module import RandomModule
+from posterity.nn.random_module import RandomModule, deterministic_class, random_property, reset_parameters
+
+
+class BayesianLayer(RandomModule):
+    """A layer with a random `weight` and perhaps a random `bias`, to stand before torch's own class."""
+
+    weight: Any = random_property("weight")
+    bias: Any = random_property("bias")
+
+    def reset_parameters(self) -> None:
+        """The initialisation of torch, applied to the posterior means; spreads and priors are made anew."""
+        if "_random" in self.__dict__:
+            reset_parameters(self)
+        else:
+            own: Any = deterministic_class(type(self))
+            own.reset_parameters(self)
 
 
 def make_random(

@@ -1,25 +1,17 @@
 """The Bayesian dense layer."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from posterity.nn.estimators import flipout, local
-from posterity.nn.layers import make_random, uses_estimator
+from posterity.nn.layers import BayesianLayer, make_random, uses_estimator
 from posterity.nn.posteriors import Posterior
 from posterity.nn.priors import PriorLike
-from posterity.nn.random_module import (
-    RandomModule,
-    estimating_classes,
-    random_property,
-    reset_parameters,
-    with_draw,
-)
+from posterity.nn.random_module import estimating_classes, with_draw
 
 
-class Linear(RandomModule, nn.Linear):
+class Linear(BayesianLayer, nn.Linear):
     """`torch.nn.Linear` whose weight and bias are distributions.
 
     Args:
@@ -51,9 +43,6 @@ class Linear(RandomModule, nn.Linear):
 
     _estimators = ("reparam", "flipout", "local")
 
-    weight: Any = random_property("weight")
-    bias: Any = random_property("bias")
-
     def __init__(
         self,
         in_features: int,
@@ -77,13 +66,6 @@ class Linear(RandomModule, nn.Linear):
         if self._estimator == "local":
             return local(self, input, F.linear)
         return flipout(self, input, F.linear, unbatched_dim=1, channel_dim=-1)
-
-    def reset_parameters(self) -> None:
-        """The initialisation of torch, applied to the posterior means; spreads and priors are made anew."""
-        if "_random" in self.__dict__:
-            reset_parameters(self)
-        else:
-            super().reset_parameters()
 
 
 estimating_classes[nn.Linear] = Linear
