@@ -392,3 +392,13 @@ def test_the_padding_of_an_embedding_stays_silent():
 def test_data_parallel_replicas_of_a_recurrent_layer():
     replica = pt.bayesianize(nn.LSTM(3, 4))._replicate_for_data_parallel()
     assert type(replica).__name__ == "BayesianLSTM"
+
+
+def test_an_embedding_with_padding_is_initialised_anew():
+    net = pt.bayesianize(nn.Embedding(5, 3, padding_idx=0))
+    before = net.weight_loc.clone()
+    net.reset_parameters()
+    assert not torch.equal(net.weight_loc[1:], before[1:])
+    assert (net.weight_loc[0] == 0).all()
+    net.apply(lambda module: nn.init.constant_(module.weight, 7.0))
+    assert (net.weight_loc == 7).all()

@@ -546,3 +546,13 @@ class TestSecondThoughts:
     def test_sparse_gradients(self):
         with pytest.raises(ValueError, match="weight has sparse gradients; use sparse=False, or exclude it"):
             pt.bayesianize(nn.Embedding(4, 3, sparse=True))
+
+    def test_an_unfit_posterior_is_refused_before_any_change(self):
+        class Laplace(bnn.MeanFieldNormal):
+            def moments(self, tensors):
+                return None
+
+        net = nn.Sequential(nn.Linear(3, 2))
+        with pytest.raises(ValueError, match="needs a factorised normal posterior, and '0.weight' has"):
+            pt.bayesianize(net, posterior=Laplace(), estimator="local", inplace=True)
+        assert set(net.state_dict()) == {"0.weight", "0.bias"}

@@ -154,9 +154,10 @@ def normal(
     if isinstance(source, KeyStream):
         where = torch.device(device) if device is not None else torch.get_default_device()
         return source.normal(shape, dtype or torch.get_default_dtype(), where)
+    source = _resolved(source, device)
     if not isinstance(source, Key):
         return torch.randn(tuple(shape), generator=source, dtype=dtype, device=device)
-    source, dtype = _on(source, device), dtype or torch.get_default_dtype()
+    dtype = dtype or torch.get_default_dtype()
     size = math.prod(shape)
     half = (size + 1) // 2
     if dtype == torch.float64:
@@ -188,11 +189,10 @@ def uniform(
         >>> uniform((4,), source=Key(0)).lt(1).all()
         tensor(True)
     """
-    if isinstance(source, KeyStream):
-        source = source.key(torch.device(device) if device is not None else torch.get_default_device())
+    source = _resolved(source, device)
     if not isinstance(source, Key):
         return torch.rand(tuple(shape), generator=source, dtype=dtype, device=device)
-    source, dtype = _on(source, device), dtype or torch.get_default_dtype()
+    dtype = dtype or torch.get_default_dtype()
     size = math.prod(shape)
     # As many bits as the significand stores, and a half step: every value is exact, and neither end is reached.
     if dtype == torch.float64:
@@ -221,18 +221,22 @@ def rademacher(
         tensor(1000.)
     """
     dtype = dtype or torch.get_default_dtype()
-    if isinstance(source, KeyStream):
-        source = source.key(torch.device(device) if device is not None else torch.get_default_device())
+    source = _resolved(source, device)
     if not isinstance(source, Key):
         ones = torch.randint(0, 2, tuple(shape), generator=source, device=device, dtype=torch.int8)
         return ones.to(dtype).mul_(2).sub_(1)
-    source, size = _on(source, device), math.prod(shape)
+    size = math.prod(shape)
     words = torch.cat(bits((size + 1) // 2, source), dim=-1)[..., :size]
     return (1 - 2 * (words & 1)).to(dtype).reshape((*words.shape[:-1], *shape))
 
 
-def _on(key: Key, device: torch.device | str | None) -> Key:
-    return key if device is None else Key(key.data.to(device), stream=key.stream)
+def _resolved(source: Source, device: torch.device | str | None) -> Generator:
+    """The source with a stream's next key taken, and a key moved to where it is to draw."""
+    if isinstance(source, KeyStream):
+        return source.key(torch.device(device) if device is not None else torch.get_default_device())
+    if isinstance(source, Key) and device is not None:
+        return Key(source.data.to(device), stream=source.stream)
+    return source
 
 
 def _unit_from_two_words(high: Tensor, low: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from posterity.nn.conversion import randomize
 from posterity.nn.estimators import check_estimator
 from posterity.nn.posteriors import MeanFieldNormal, Posterior
@@ -48,23 +50,24 @@ def make_random(
     recipe = FanIn() if prior is None else as_prior(prior)
     layer.__dict__["_random"] = {}
     layer.__dict__["_estimator"] = estimator
-    for name in [name for name, value in layer._parameters.items() if value is not None]:
-        randomize(layer, name, posterior or MeanFieldNormal(), recipe)
-    check_moments(layer, estimator)
+    family = posterior or MeanFieldNormal()
+    for name, value in list(layer._parameters.items()):
+        if value is not None:
+            check_moments(family, value, name, estimator)
+            randomize(layer, name, family, recipe)
 
 
-def check_moments(layer: RandomModule, estimator: str) -> None:
+def check_moments(posterior: Posterior, value: Tensor, name: str, estimator: str) -> None:
     """Refuse `flipout` and `local` on a posterior that is not a factorised normal.
 
     Raises:
-        ValueError: naming the posterior.
+        ValueError: naming the parameter and the posterior.
     """
-    for name, random in layer._random.items():
-        if estimator != "reparam" and random.moments(layer, name) is None:
-            raise ValueError(
-                f"estimator={estimator!r} needs a factorised normal posterior, and {name!r} has {random.posterior!r}; "
-                "use estimator='reparam'"
-            )
+    if estimator != "reparam" and posterior.moments(posterior.init(value.detach())) is None:
+        raise ValueError(
+            f"estimator={estimator!r} needs a factorised normal posterior, and {name!r} has {posterior!r}; "
+            "use estimator='reparam'"
+        )
 
 
 def uses_estimator(layer: RandomModule) -> bool:

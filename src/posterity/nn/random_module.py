@@ -145,9 +145,10 @@ def random_property(name: str) -> Any:
         random = self._random.get(name) if "_random" in self.__dict__ else None
         if random is not None:
             value = random.value(self, name)
-            if isinstance(self, nn.Embedding) and self.padding_idx is not None:
+            is_mean = isinstance(value, nn.Parameter)  # then it may be written to in place
+            if isinstance(self, nn.Embedding) and self.padding_idx is not None and not is_mean:
                 value = _without_noise(value, random.posterior.mean(random.tensors(self, name)), self.padding_idx)
-            if not (torch.compiler.is_compiling() or isinstance(value, nn.Parameter)):
+            if not (torch.compiler.is_compiling() or is_mean):
                 value._posterity_origin = (self, name)  # type: ignore[attr-defined]
             return value
         if name in self._parameters:

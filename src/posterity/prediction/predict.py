@@ -256,8 +256,8 @@ def _warn_if_identical(draws: Tensor) -> None:
 @contextmanager
 def _eval_mode(module: nn.Module) -> Iterator[None]:
     training = [m for m in module.modules() if m.training]
-    module.eval()
     try:
+        module.eval()
         yield
     finally:
         for m in training:

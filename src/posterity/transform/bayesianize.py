@@ -157,7 +157,8 @@ def _plan(
         own_estimator = _estimator_of(candidate.module, estimator)
         if fate == "random":
             _check_parameter(candidate, posterior)
-            own_prior.init(candidate.parameter.detach())  # refuses a shape that does not fit, before any change
+            check_moments(posterior, candidate.parameter, candidate.name, own_estimator)
+            own_prior.init(candidate.parameter.detach())  # refuses a shape that does not fit
             if type(candidate.module) not in layers and _place(candidate, layers) == candidate.path:
                 check_estimator(candidate.module, own_estimator, _supported(candidate.module))
         changes.append(_Change(candidate, fate, own_prior, posterior, own_estimator))
@@ -194,7 +195,6 @@ def _apply(model: M, changes: list[_Change], layers: Layers) -> M:
             else:
                 randomize(layer, attribute, change.posterior, change.prior)
                 first[id(value)] = (layer, attribute)
-        check_moments(layer, own[0].estimator)
     as_random_module(model)
     return model
 
