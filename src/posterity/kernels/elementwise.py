@@ -1,0 +1,126 @@
+"""How a special function becomes one of torch's: differentiable, under `vmap`, inside compiled graphs.
+
+A function gives its values by plain torch operations on tensors of one shape, and its derivatives as functions of the
+same arguments. Derivatives that are themselves differentiable give the second order.
+"""
+
+from collections.abc import Callable
+from numbers import Number
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+Values = Callable[..., Tensor]
+
+# Elements that are worked on at a time in eager mode: the temporaries of a long formula then stay in the cache.
+BLOCK = 1 << 14
+
+
+def elementwise(*derivatives: Values | None) -> Callable[[Values], Values]:
+    """Decorates a function of equally shaped floating tensors with its derivatives.
+
+    The result takes tensors or numbers, at least one of them a tensor, broadcasts and promotes them, and can be
+    differentiated in reverse and forward mode, mapped by `torch.vmap` and compiled without a graph break, in any
+    nesting of these. The function itself sees no gradients, so it may iterate, and on large tensors it is called
+    block by block. It must not let its control flow depend on values.
+
+    Args:
+        derivatives: For each argument a function `(*arguments, value)` that returns the partial derivative,
+            elementwise; None for an argument without one, which then gets no gradient.
+
+    Returns:
+        The decorator.
+
+    Raises:
+        TypeError: (from the decorated function) no argument is a tensor, or one is complex.
+
+    Example:
+        >>> @elementwise(lambda x, value: 2 * x)
+        ... def square(x):
+        ...     return x * x
+        >>> torch.func.grad(square)(torch.tensor(3.0))
+        tensor(6.)
+    """
+
+    def decorate(function: Values) -> Values:
+        operation = _operation(function, derivatives)
+        name = function.__name__
+
+        def apply(*arguments: Tensor) -> Tensor:
+            result: Tensor = operation.apply(*arguments)
+            return result
+
+        # Dynamo cannot trace an autograd function with forward-mode derivatives; the compiler behind it can.
+        torch.compiler.allow_in_graph(apply)
+
+        def broadcast(*arguments: Tensor | float) -> Tensor:
+            return apply(*_alike(name, arguments))
+
+        broadcast.__name__ = broadcast.__qualname__ = name
+        broadcast.__doc__, broadcast.__module__ = function.__doc__, function.__module__
+        return broadcast
+
+    return decorate
+
+
+def _operation(function: Values, derivatives: tuple[Values | None, ...]) -> type[torch.autograd.Function]:
+    class Operation(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(*arguments: Tensor) -> Tensor:
+            return _in_blocks(function, arguments)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            ctx.save_for_backward(*inputs, output)
+            ctx.save_for_forward(*inputs, output)
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+            (gradient,) = gradients
+            return tuple(
+                None if derivative is None or not needed else gradient * derivative(*ctx.saved_tensors)
+                for derivative, needed in zip(derivatives, ctx.needs_input_grad, strict=True)
+            )
+
+        @staticmethod
+        def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+            terms = [
+                tangent * derivative(*ctx.saved_tensors)
+                for derivative, tangent in zip(derivatives, tangents, strict=True)
+                if derivative is not None and tangent is not None
+            ]
+            return sum(terms[1:], terms[0]) if terms else torch.zeros_like(ctx.saved_tensors[-1])
+
+    Operation.__name__ = Operation.__qualname__ = function.__name__
+    return Operation
+
+
+def _in_blocks(function: Values, arguments: tuple[Tensor, ...]) -> Tensor:
+    first = arguments[0]
+    # Traced and fake tensors are of other types: a graph should hold the formula once.
+    if first.numel() <= 2 * BLOCK or first.device.type != "cpu" or type(first) not in (Tensor, Parameter):
+        return function(*arguments)
+    blocks = zip(*(argument.reshape(-1).split(BLOCK) for argument in arguments), strict=True)
+    return torch.cat([function(*block) for block in blocks]).view(first.shape)
+
+
+def _alike(name: str, arguments: tuple[Tensor | float, ...]) -> tuple[Tensor, ...]:
+    tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
+    others = [argument for argument in arguments if not isinstance(argument, Tensor | Number)]
+    if not tensors or others or any(tensor.is_complex() for tensor in tensors):
+        kinds = ", ".join(str(a.dtype) if isinstance(a, Tensor) else type(a).__name__ for a in arguments)
+        raise TypeError(f"{name} takes real tensors, and numbers beside them, but got: {kinds}.")
+    dtype = tensors[0].dtype
+    for tensor in tensors[1:]:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    if not dtype.is_floating_point:
+        dtype = torch.get_default_dtype()
+    device = tensors[0].device
+    values = [
+        a.to(dtype) if isinstance(a, Tensor) else torch.full((), a, dtype=dtype, device=device) for a in arguments
+    ]
+    return tuple(torch.broadcast_tensors(*values))
