@@ -46,8 +46,12 @@ def normal_kl(pair: NormalPair) -> Tensor:
     Source: Kingma and Welling (2014), appendix B, for a general normal prior.
     """
     loc, rho, prior_loc, prior_scale = pair
-    # The terms are kept few and simple: in eager code each temporary tensor costs more than its arithmetic.
     scale, shift = F.softplus(rho), loc if prior_loc is None else loc - prior_loc
+    if torch.compiler.is_compiling():
+        # One sum is one accumulator of the loop that also draws the weights.
+        ratio, shift = scale / prior_scale, shift / prior_scale
+        return (0.5 * (ratio.square() + shift.square()) - ratio.log()).sum() - 0.5 * loc.numel()
+    # The terms are kept few and simple: in eager code each temporary tensor costs more than its arithmetic.
     if prior_scale.numel() > 1:
         ratio, shift = scale / prior_scale, shift / prior_scale
         return 0.5 * (_sum_of_squares(ratio) + _sum_of_squares(shift) - loc.numel()) - ratio.log().sum()
@@ -72,7 +76,5 @@ def _filled(pair: NormalPair, values: Tensor | None) -> Tensor:
 
 
 def _sum_of_squares(x: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():
-        return x.square().sum()  # fuses with what surrounds it, as a BLAS call would not
     flat = x.flatten()
     return flat.dot(flat)
