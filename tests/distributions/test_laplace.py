@@ -5,13 +5,9 @@ import math
 import mpmath
 import pytest
 import torch
-from scipy import stats
 
-from posterity import kernels
 from posterity.distributions import Laplace, Normal
 from tests.distributions.checks import (
-    assert_follows,
-    assert_global_stream_untouched,
     assert_relatively_close,
 )
 
@@ -47,14 +43,6 @@ def test_tails_agree_with_exact_values(case):
         assert_relatively_close(d.log_survival_function(x), [mpmath.log(p) for p in upper], tolerance)
 
 
-def test_density_agrees_with_exact_values(case):
-    d, x, z, tolerance = case
-    with mpmath.workdps(40):
-        density = [mpmath.exp(-abs(s)) / (2 * mpmath.mpf(float(d.scale))) for s in z]
-        assert_relatively_close(d.prob(x), density, tolerance)
-        assert_relatively_close(d.log_prob(x), [mpmath.log(p) for p in density], tolerance)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_icdf_agrees_with_exact_values(dtype):
     smallest = {torch.float32: -37, torch.float64: -300}[dtype]
@@ -62,25 +50,6 @@ def test_icdf_agrees_with_exact_values(dtype):
     with mpmath.workdps(40):
         exact = [mpmath.log(2 * v) if v < 0.5 else -mpmath.log(2 * (1 - v)) for v in map(mpmath.mpf, p.tolist())]
     assert_relatively_close(Laplace(torch.zeros((), dtype=dtype), 1.0).icdf(p), exact, 2 * torch.finfo(dtype).eps)
-
-
-def test_ends_of_icdf():
-    d = Laplace(LOC, SCALE)
-    assert (float(d.icdf(0.0)), float(d.icdf(1.0)), float(d.icdf(0.5))) == (-math.inf, math.inf, LOC)
-
-
-def test_moments_and_entropy():
-    d = Laplace(torch.tensor(LOC, dtype=torch.float64), SCALE)
-    exact = stats.laplace(LOC, SCALE)
-    for ours, theirs in (
-        (d.mean, exact.mean()),
-        (d.variance, exact.var()),
-        (d.stddev, exact.std()),
-        (d.median, exact.median()),
-        (d.mode, LOC),
-        (d.entropy(), exact.entropy()),
-    ):
-        assert float(ours) == pytest.approx(float(theirs), rel=1e-14)
 
 
 @pytest.mark.parametrize("q", [Normal(0.3, 2.0), Laplace(0.3, 2.0), Laplace(2.0, 0.1), Normal(2.0, 0.1)])
@@ -108,12 +77,6 @@ def test_kl_survives_extreme_scales_in_float32():
     assert float(wide.kl_divergence(wide)) == 0
 
 
-def test_draws_follow_the_distribution():
-    d = Laplace(LOC, SCALE)
-    for generator in (torch.Generator().manual_seed(3), kernels.Key(3)):
-        assert_follows(d.sample((20_000,), generator=generator), stats.laplace(LOC, SCALE).cdf)
-
-
 def test_draws_are_finite_at_both_ends_of_the_uniform_noise(monkeypatch):
     eps = torch.finfo(torch.float32).eps
     ends = torch.tensor([0.0, 0.5, 1 - eps / 2, 1.0])
@@ -123,17 +86,6 @@ def test_draws_are_finite_at_both_ends_of_the_uniform_noise(monkeypatch):
     # The least and the greatest number of torch.rand give opposite draws.
     assert draws[0] == -draws[2]
     assert draws[1] != 0
-
-
-def test_a_generator_decides_the_draws_alone():
-    d = Laplace(torch.zeros(3), 1.0)
-    assert_global_stream_untouched(lambda g: d.sample((4,), generator=g))
-
-
-def test_draws_differ_under_vmap():
-    draws = torch.vmap(lambda m: Laplace(m, 1.0).sample((2,)), randomness="different")(torch.zeros(3))
-    assert draws.shape == (3, 2)
-    assert len(draws.unique()) == 6
 
 
 def test_gradients_agree_with_finite_differences():
@@ -161,10 +113,6 @@ def test_gradients_at_the_kink_are_those_of_the_density():
         assert float(gradient) == pytest.approx(slope / SCALE, rel=1e-6)
 
 
-def test_fit_maximises_the_likelihood():
-    data = Laplace(torch.tensor([1.0, -2.0]), 3.0).sample((50,), generator=torch.Generator().manual_seed(5))
-    d = Laplace.fit(data)
-    best = d.log_prob(data).sum(0)
-    for shift, factor in ((0.05, 1), (-0.05, 1), (0, 1.02), (0, 0.98)):
-        assert bool((Laplace(d.loc + shift, d.scale * factor).log_prob(data).sum(0) <= best + 1e-4).all())
+def test_fit_takes_the_middle_of_an_even_number_of_draws():
     assert Laplace.fit(torch.tensor([0.0, 1.0, 3.0, 9.0])).loc == 2
+    assert Laplace.fit(torch.tensor([0.0, 1.0, 3.0]), weights=torch.tensor([1, 1, 2])).loc == 2

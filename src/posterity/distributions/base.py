@@ -1,9 +1,13 @@
 """The face that every distribution of the library shows: torch's own, completed.
 
 A leaf lists `Distribution` before torch's class of the same name and declares each parameter once, in
-`arg_constraints`: a constraint carries its event rank, and `expand` and validation follow from the two.
+`arg_constraints`: a constraint carries its event rank, and broadcasting, `expand`, validation and `fit` follow from
+the two. Given a support, `log_prob` and a sampler, every other statistic has a default here: a sum, an integral or a
+search of stated accuracy.
 """
 
+import inspect
+from collections.abc import Mapping
 from numbers import Number
 from typing import Any, Self, cast
 
@@ -12,15 +16,25 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
-from posterity.kernels import Source
+from posterity.distributions.cumulative import integrated_cdf
+from posterity.distributions.fitting import fit_data, maximum_likelihood, standard_start
+from posterity.distributions.masses import summed_cdf, summed_quantile
+from posterity.distributions.parameters import broadcast_parameters, broadcastable
+from posterity.distributions.quantiles import continuous_quantile, integer_quantile
+from posterity.distributions.supports import support_ends
+from posterity.kernels import Source, uniform
 from posterity.runtime import validation_enabled
+
+# What a leaf takes over from torch's class of the same name: closed forms that are as good as ours would be.
+_FROM_TORCH = ("mean", "variance", "mode", "entropy")
 
 
 class Distribution(torch.distributions.Distribution):
     """A `torch.distributions.Distribution` with every statistic, accurate tails, and generators.
 
-    What has a closed form is overridden in the leaf. What is mathematically undefined for a distribution
-    raises `NotImplementedError` with the reason.
+    What has a closed form is overridden in the leaf; mean, variance, mode and entropy are torch's where torch's class
+    of the same name has them. What is mathematically undefined for a distribution raises `NotImplementedError` with
+    the reason; a moment that does not exist is NaN and one that diverges infinite, as in torch.
 
     Args:
         batch_shape: The shape over which parameters are batched.
@@ -40,6 +54,13 @@ class Distribution(torch.distributions.Distribution):
 
     arg_constraints: dict[str, constraints.Constraint]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _FROM_TORCH:
+            owners = [c for c in cls.__mro__ if name in c.__dict__]
+            if owners[0] is Distribution and owners[1] not in _TORCH_BASES:
+                setattr(cls, name, owners[1].__dict__[name])
+
     def __init__(
         self,
         batch_shape: _size = (),
@@ -55,30 +76,90 @@ class Distribution(torch.distributions.Distribution):
             if name in self.__dict__:
                 self._check_values(name, self.__dict__[name], constraint)
 
+    def _initialise(
+        self,
+        parameters: Mapping[str, Tensor | float],
+        event_shape: _size = (),
+        validate_args: bool | None = None,
+    ) -> None:
+        """A leaf's constructor: parameters broadcast, made attributes, and checked against their constraints."""
+        ranks = {name: self.arg_constraints[name].event_dim for name in parameters}
+        tensors = broadcast_parameters(type(self).__name__, event_ranks=ranks, **parameters)
+        for name, tensor in zip(parameters, tensors, strict=True):
+            setattr(self, name, tensor)
+        first = tensors[0]
+        batch_shape = first.shape[: first.dim() - next(iter(ranks.values()))]
+        Distribution.__init__(self, batch_shape, event_shape, validate_args=validate_args)
+
     # Densities and tails.
 
     def prob(self, value: Tensor) -> Tensor:
         """Density, or mass, at `value`: `exp(log_prob(value))`, of shape `sample_shape + batch_shape`."""
         return self.log_prob(value).exp()
 
+    def cdf(self, value: Tensor) -> Tensor:
+        """P(X <= value), of shape `sample_shape + batch_shape`; summed, or integrated to about 1e-10 in float64."""
+        return self._accumulated("cdf", value)
+
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of P(X <= value), of shape `sample_shape + batch_shape`."""
-        return self.cdf(value).log()
+        return _log_of(self.cdf(value), self.survival_function(value))
 
     def survival_function(self, value: Tensor) -> Tensor:
         """P(X > value), of shape `sample_shape + batch_shape`."""
         self._refuse_vectors("survival_function")
-        return 1 - self.cdf(value)
+        return 1 - self.cdf(value) if self._has_closed_form("cdf") else self._accumulated("survival_function", value)
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of P(X > value), of shape `sample_shape + batch_shape`."""
-        return self.survival_function(value).log()
+        return _log_of(self.survival_function(value), self.cdf(value))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The quantile: the least x with P(X <= x) >= `value`, of shape `sample_shape + batch_shape`.
+
+        It is searched for down to the last bit that the cdf resolves, and among integers exactly. Gradients of a
+        continuous one come from the implicit function theorem.
+        """
+        self._refuse_vectors("icdf")
+        level = self._checked_level(value)
+        if not self._is_discrete():
+            return continuous_quantile(self, level)
+        listed = self.has_enumerate_support or not self._has_closed_form("cdf")
+        return summed_quantile(self, level) if listed else integer_quantile(self, level)
 
     @property
     def median(self) -> Tensor:
         """A value with half the probability on either side, of shape `batch_shape` (scalar events)."""
         self._refuse_vectors("median")
         return self.icdf(self._level(0.5))
+
+    # Moments.
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean, of shape `batch_shape + event_shape`; summed or integrated for scalar events."""
+        self._refuse_integral("mean")
+        return self._expectation(lambda x: x)
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance, entry by entry, of shape `batch_shape + event_shape`; summed or integrated for scalar events."""
+        self._refuse_integral("variance")
+        mean = self.mean
+        return self._expectation(lambda x: (x - mean).square())
+
+    @property
+    def mode(self) -> Tensor:
+        """Where the density or mass is greatest, of shape `batch_shape`; searched for, to the root of the precision."""
+        from posterity.distributions.modes import search_mode  # it sums over this class
+
+        self._refuse_integral("mode")
+        return search_mode(self)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, of shape `batch_shape`; summed or integrated for scalar events."""
+        self._refuse_integral("entropy")
+        return self._expectation(lambda x: -self.log_prob(x))
 
     # Comparisons.
 
@@ -103,10 +184,14 @@ class Distribution(torch.distributions.Distribution):
                 None is torch's global generator, which is not touched otherwise.
         """
         with torch.no_grad():
-            return self.rsample(sample_shape, generator=generator)
+            if self.has_rsample or self.event_shape:
+                return self.rsample(sample_shape, generator=generator)
+            return self.icdf(self._open_uniform(sample_shape, generator))
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws through which gradients reach the parameters, shaped and randomised as in `sample`."""
+        if self.has_rsample and not self.event_shape:
+            return self.icdf(self._open_uniform(sample_shape, generator))
         raise NotImplementedError(
             f"{type(self).__name__} has no reparameterised draws: its draws are not a smooth function of its "
             "parameters. Use sample(), and a score-function estimator where a gradient is needed."
@@ -144,28 +229,104 @@ class Distribution(torch.distributions.Distribution):
         ndims = len(self.batch_shape) if reinterpreted_batch_ndims is None else reinterpreted_batch_ndims
         return self if ndims == 0 else Independent(self, ndims)
 
-    @classmethod
-    def fit(cls, data: Tensor) -> Self:
-        """The distribution of this family under which `data` is most likely.
+    def mask(self, mask: Tensor | bool) -> "Distribution":
+        """This distribution with a log density of zero wherever `mask` is false; see `MaskedDistribution`.
 
         Args:
-            data: Independent draws along dimension 0, `[num_data, *batch_shape]`.
+            mask: True, False, or a bool tensor that broadcasts against the batch.
         """
-        raise NotImplementedError(f"{cls.__name__}.fit has no maximum-likelihood estimate in closed form.")
+        from posterity.distributions.masked import MaskedDistribution  # it derives from this class
+
+        return MaskedDistribution(self, mask)
+
+    @classmethod
+    def fit(cls, data: Tensor, weights: Tensor | None = None) -> Self:
+        """The distribution of this family under which `data` is most likely.
+
+        Where a family has no closed form, the likelihood is climbed by BFGS on unconstrained space in float64, until
+        the gradient of the mean log likelihood is below 1e-9 or rounding stops it.
+
+        Args:
+            data: Independent draws along dimension 0, `[num_data, *batch_shape, *event_shape]`.
+            weights: How much each draw counts, `[num_data]` or `[num_data, *batch_shape]`; None: all alike.
+
+        Raises:
+            TypeError: `data` or `weights` is no real tensor.
+            ValueError: There are no data, one is NaN or outside the support, or weights are negative, all zero or of
+                another shape.
+            ArithmeticError: The search did not converge: the likelihood may have no maximum.
+        """
+        data, weights = fit_data(cls.__name__, data, weights, _event_rank(cls))
+        start = cls._fit_start(data, weights)
+        # Its constructor looks at the start, its `log_prob` at the data.
+        guess = cls(**start)  # type: ignore[arg-type]  # a leaf's constructor
+        guess._check_values("data", data, cast(constraints.Constraint, guess.support))
+        return maximum_likelihood(cls, data, weights, start)
 
     # For the leaves.
+
+    @classmethod
+    def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """Where `fit` begins, by parameter; `weights` sum to 1 over dimension 0. Moments make it quick."""
+        names = [name for name in inspect.signature(cls.__init__).parameters if name in cls.arg_constraints]
+        if "probs" in names and "logits" in names:
+            names.remove("probs")
+        return standard_start({name: cls.arg_constraints[name] for name in names}, data, weights, _event_rank(cls))
 
     def _landmarks(self) -> Tensor:
         """Points that cut the line where this scalar distribution changes, `[num_points, *batch_shape]`.
 
-        Quadrature between neighbours sees a smooth function on the scale of the gap.
+        Quadrature between neighbours sees a smooth function on the scale of the gap. A leaf with neither cdf nor icdf
+        in closed form nor mean and variance overrides this.
         """
         like = self._like()
         z = torch.linspace(-7.0, 7.0, 13, dtype=like.dtype, device=like.device)
-        levels = torch.special.ndtr(z)
-        eps = torch.finfo(like.dtype).eps
-        levels = torch.cat([levels[:7].clamp(min=eps**2), levels[7:].clamp(max=1 - 2 * eps)])
-        return self.icdf(levels.reshape((-1,) + (1,) * len(self.batch_shape))).expand((-1, *self.batch_shape))
+        column = (-1,) + (1,) * len(self.batch_shape)
+        if self._has_closed_form("icdf") or self._has_closed_form("cdf"):
+            levels = torch.special.ndtr(z)
+            eps = torch.finfo(like.dtype).eps
+            levels = torch.cat([levels[:7].clamp(min=eps**2), levels[7:].clamp(max=1 - 2 * eps)])
+            return self.icdf(levels.reshape(column)).expand((-1, *self.batch_shape))
+        if self._has_closed_form("mean") and self._has_closed_form("variance"):
+            points = self.mean + self.stddev * z.reshape(column)
+            return points.clamp(*support_ends(self)).expand((-1, *self.batch_shape))
+        raise NotImplementedError(
+            f"{type(self).__name__} has no closed form of its cdf, icdf, or mean and variance, so that quadrature does "
+            "not know where its mass lies: the class needs _landmarks()."
+        )
+
+    def _has_closed_form(self, statistic: str) -> bool:
+        """Whether a subclass gives the statistic itself, rather than leave it to a default of this class."""
+        return getattr(type(self), statistic) is not getattr(Distribution, statistic)
+
+    def _is_discrete(self) -> bool:
+        return bool(cast(constraints.Constraint, self.support).is_discrete)
+
+    def _open_uniform(self, sample_shape: _size, generator: Source) -> Tensor:
+        """Uniform numbers that are never 0 or 1, of shape `sample_shape + batch_shape + event_shape`."""
+        like = self._like()
+        u = uniform(self._extended_shape(sample_shape), source=generator, dtype=like.dtype, device=like.device)
+        # torch's are multiples of eps / 2 in [0, 1): half a step more, and never rounded up to 1.
+        eps = torch.finfo(u.dtype).eps
+        return (u + eps / 4).clamp(max=1 - eps / 2)
+
+    def _accumulated(self, what: str, value: Tensor) -> Tensor:
+        self._refuse_vectors(what)
+        value = self._checked_value(value)
+        accumulate = summed_cdf if self._is_discrete() else integrated_cdf
+        return accumulate(self, value, above=what == "survival_function")
+
+    def _expectation(self, function: Any) -> Tensor:
+        from posterity.distributions.expectation import expectation  # it integrates over this class
+
+        return expectation(self, function)
+
+    def _refuse_integral(self, what: str) -> None:
+        if self.event_shape and not self.has_enumerate_support:
+            raise NotImplementedError(
+                f"{type(self).__name__}.{what} has no closed form, and events of shape {tuple(self.event_shape)} are "
+                "out of reach of quadrature: what is left is a Monte Carlo estimate with its error."
+            )
 
     def _refuse_vectors(self, what: str) -> None:
         if self.event_shape:
@@ -183,7 +344,7 @@ class Distribution(torch.distributions.Distribution):
         rank = len(self.event_shape)
         fits = value.dim() >= rank and value.shape[value.dim() - rank :] == self.event_shape
         batch = value.shape[: value.dim() - rank]
-        if not fits or not _broadcastable(batch, self.batch_shape):
+        if not fits or not broadcastable(batch, self.batch_shape):
             raise ValueError(
                 f"value of shape {tuple(value.shape)} does not fit {type(self).__name__} with batch_shape "
                 f"{tuple(self.batch_shape)} and event_shape {tuple(self.event_shape)}: it must end with the "
@@ -212,7 +373,7 @@ class Distribution(torch.distributions.Distribution):
         validates = self._validate_values
         if validates is None:
             validates = validation_enabled()
-        if not validates or torch.compiler.is_compiling() or value.device.type == "meta":
+        if not validates or torch.compiler.is_compiling() or value.device.type == "meta" or value.numel() == 0:
             return
         valid: Tensor = constraint.check(value)
         # The one reduction to a Python bool that torch.vmap lets through (torch's distributions use it too).
@@ -230,7 +391,7 @@ class Distribution(torch.distributions.Distribution):
         batch_shape = torch.Size(batch_shape)
         if (
             len(batch_shape) < len(self.batch_shape)
-            or not _broadcastable(self.batch_shape, batch_shape)
+            or not broadcastable(self.batch_shape, batch_shape)
             or any(new == 1 != old for new, old in zip(reversed(batch_shape), reversed(self.batch_shape), strict=False))
         ):
             raise ValueError(
@@ -246,94 +407,18 @@ class Distribution(torch.distributions.Distribution):
         return cast(Self, new)
 
 
-def broadcast_parameters(owner: str, **parameters: Tensor | float) -> tuple[Tensor, ...]:
-    """Scalar parameters as tensors of one shape, one floating dtype and one device.
-
-    Numbers follow the tensors beside them; without any tensor they take torch's defaults. Integers become
-    floating.
-
-    Raises:
-        TypeError: A parameter is neither a number nor a real tensor.
-        ValueError: Shapes do not broadcast, or tensors live on different devices.
-
-    Example:
-        >>> loc, scale = broadcast_parameters("Normal", loc=torch.zeros(2, 1), scale=torch.ones(3))
-        >>> loc.shape, scale.shape
-        (torch.Size([2, 3]), torch.Size([2, 3]))
-    """
-    tensors = [p for p in parameters.values() if isinstance(p, Tensor)]
-    for name, p in parameters.items():
-        if not isinstance(p, Tensor | Number) or (isinstance(p, Tensor) and p.is_complex()):
-            raise TypeError(
-                f"{name} of {owner} must be a number or a real tensor, not "
-                f"{p.dtype if isinstance(p, Tensor) else type(p).__name__}."
-            )
-    if len({t.device for t in tensors}) > 1:
-        devices = ", ".join(f"{name} on {p.device}" for name, p in parameters.items() if isinstance(p, Tensor))
-        raise ValueError(f"parameters of {owner} must live on one device, but got {devices}.")
-    dtype = torch.get_default_dtype()
-    floating = [t.dtype for t in tensors if t.is_floating_point()]
-    if floating:
-        dtype = floating[0]
-        for other in floating[1:]:
-            dtype = torch.promote_types(dtype, other)
-    device = tensors[0].device if tensors else None
-    values = [
-        p.to(dtype) if isinstance(p, Tensor) else torch.tensor(p, dtype=dtype, device=device)
-        for p in parameters.values()
-    ]
-    shape = broadcast_shapes(
-        f"parameters of {owner}", **{name: v.shape for name, v in zip(parameters, values, strict=True)}
-    )
-    return tuple(v.expand(shape) for v in values)
+_TORCH_BASES = (torch.distributions.Distribution, torch.distributions.ExponentialFamily)
 
 
-def broadcast_shapes(what: str, **shapes: torch.Size) -> torch.Size:
-    """The shape that all of `shapes` broadcast to.
-
-    Raises:
-        ValueError: There is none; the message begins with `what` and lists the shapes by name.
-
-    Example:
-        >>> broadcast_shapes("weights", left=torch.Size([3, 1]), right=torch.Size([2]))
-        torch.Size([3, 2])
-    """
-    first, *others = shapes.values()
-    result = first
-    for other in others:
-        if not _broadcastable(result, other):
-            listed = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
-            raise ValueError(f"{what} must broadcast against each other, but have shapes: {listed}.")
-        longer, shorter = (result, other) if len(result) >= len(other) else (other, result)
-        ahead = len(longer) - len(shorter)
-        # The other size where one is 1: a size of 0 must survive too.
-        sizes = [j if i == 1 else i for i, j in zip(longer[ahead:], shorter, strict=True)]
-        result = torch.Size([*longer[:ahead], *sizes])
-    return result
+def _log_of(probability: Tensor, complement: Tensor) -> Tensor:
+    # The logarithm of what is near 1, from its complement; each branch sees only its own half.
+    small = torch.where(probability < 0.5, probability, 0.5).log()
+    return torch.where(probability < 0.5, small, torch.log1p(-torch.where(complement <= 0.5, complement, 0.5)))
 
 
-def fit_data(owner: str, data: Tensor) -> Tensor:
-    """`data` as a floating tensor of draws along dimension 0, checked for its shape and for NaN.
-
-    Raises:
-        TypeError: It is no real tensor.
-        ValueError: It has no draws, or holds NaN or infinities.
-
-    Example:
-        >>> fit_data("Normal", torch.tensor([1, 2])).dtype
-        torch.float32
-    """
-    if not isinstance(data, Tensor) or data.is_complex():
-        raise TypeError(f"data of {owner}.fit must be a real tensor, not {type(data).__name__}.")
-    if data.dim() == 0 or data.shape[0] == 0:
-        raise ValueError(
-            f"data of {owner}.fit must hold draws along dimension 0, but its shape is {tuple(data.shape)}."
-        )
-    data = data if data.is_floating_point() else data.to(torch.get_default_dtype())
-    if validation_enabled() and not torch._is_all_true(data.isfinite()):
-        raise ValueError(f"data of {owner}.fit must be finite, but holds NaN or infinities.")
-    return data
-
-
-def _broadcastable(a: torch.Size, b: torch.Size) -> bool:
-    return all(i == j or i == 1 or j == 1 for i, j in zip(reversed(a), reversed(b), strict=False))
+def _event_rank(family: type[Distribution]) -> int:
+    support = cast(constraints.Constraint, family.support)
+    try:
+        return support.event_dim
+    except NotImplementedError:  # a property that declares no rank
+        return 0

@@ -1,5 +1,6 @@
 """The categorical distribution over class indices, safe where a class has probability zero."""
 
+import math
 from typing import Self
 
 import torch
@@ -8,8 +9,10 @@ from torch.distributions import constraints
 from torch.distributions.utils import lazy_property
 from torch.types import _size
 
-from posterity.distributions.base import Distribution, broadcast_shapes
+from posterity.distributions.base import Distribution
+from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
+from posterity.distributions.parameters import broadcast_shapes, exactly_one
 from posterity.kernels import Source, uniform
 
 
@@ -42,10 +45,7 @@ class Categorical(Distribution, torch.distributions.Categorical):
         logits: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        given = probs if logits is None else logits
-        if given is None or (probs is not None and logits is not None):
-            raise ValueError("Categorical takes either probs or logits: give exactly one of them.")
-        name = "probs" if logits is None else "logits"
+        ((name, given),) = exactly_one("Categorical", probs=probs, logits=logits).items()
         if not isinstance(given, Tensor) or given.is_complex():
             raise TypeError(f"{name} of Categorical must be a real tensor, not {type(given).__name__}.")
         if given.dim() == 0 or given.shape[-1] == 0:
@@ -89,7 +89,7 @@ class Categorical(Distribution, torch.distributions.Categorical):
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of the probability of an index at most `value`."""
-        return _masked_logsumexp(self.logits, self._at_most(value))
+        return _log_mass(self.logits, self._at_most(value))
 
     def survival_function(self, value: Tensor) -> Tensor:
         """Probability of an index above `value`."""
@@ -97,7 +97,7 @@ class Categorical(Distribution, torch.distributions.Categorical):
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of the probability of an index above `value`."""
-        return _masked_logsumexp(self.logits, ~self._at_most(value))
+        return _log_mass(self.logits, ~self._at_most(value))
 
     def icdf(self, value: Tensor) -> Tensor:
         """The least class index whose cdf reaches the probability `value` in [0, 1]."""
@@ -150,11 +150,12 @@ class Categorical(Distribution, torch.distributions.Categorical):
         return -(self.probs * log_probs).sum(-1)
 
     @classmethod
-    def fit(cls, data: Tensor, num_classes: int | None = None) -> Self:
+    def fit(cls, data: Tensor, weights: Tensor | None = None, num_classes: int | None = None) -> Self:
         """Maximum likelihood: the observed frequencies.
 
         Args:
             data: Class indices along dimension 0, `[num_data, *batch_shape]`.
+            weights: How much each draw counts, `[num_data]` or `[num_data, *batch_shape]`; None: all alike.
             num_classes: K; by default one more than the largest index seen.
 
         Raises:
@@ -179,9 +180,9 @@ class Categorical(Distribution, torch.distributions.Categorical):
             raise ValueError(
                 f"data of Categorical.fit must lie in 0, ..., {num_classes - 1}, but range from {least} to {most}."
             )
-        counts = torch.zeros(*data.shape[1:], num_classes, device=data.device)
-        draws = data.movedim(0, -1)
-        return cls(probs=counts.scatter_add(-1, draws, torch.ones_like(draws, dtype=counts.dtype)))
+        _, weights = fit_data("Categorical", data, weights)
+        frequencies = weights.new_zeros(*data.shape[1:], num_classes)
+        return cls(probs=frequencies.scatter_add(-1, data.movedim(0, -1), weights.expand(data.shape).movedim(0, -1)))
 
     def _indices(self) -> Tensor:
         return torch.arange(self._num_events, dtype=self.probs.dtype, device=self.probs.device)
@@ -211,12 +212,16 @@ class _LogWeights(constraints.Constraint):
         return "LogWeights(below infinity, not NaN, not all minus infinity)"
 
 
+_LOG_2 = math.log(2)
 _weights = _Weights()
 _log_weights = _LogWeights()
 
 
-def _masked_logsumexp(logits: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask, logits, -torch.inf).logsumexp(-1)
+def _log_mass(logits: Tensor, mask: Tensor) -> Tensor:
+    inside = torch.where(mask, logits, -torch.inf).logsumexp(-1)
+    outside = torch.where(mask, -torch.inf, logits).logsumexp(-1)
+    # The logarithm of what is near 1, from its complement; the clamp keeps the other branch's gradient finite.
+    return torch.where(inside < -_LOG_2, inside, torch.log1p(-outside.clamp(max=-_LOG_2).exp()))
 
 
 @register_kl(Categorical, Categorical)

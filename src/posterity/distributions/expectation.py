@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from posterity.distributions.base import Distribution, broadcast_shapes
+from posterity.distributions.base import Distribution
+from posterity.distributions.masses import mass_table
+from posterity.distributions.parameters import broadcast_shapes
+from posterity.distributions.quadrature import gauss_kronrod
 
 _RELATIVE_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 _MAX_REFINEMENTS = 5
-_MAX_VALUES = 2**16
 
 
 def expectation(
@@ -17,7 +19,9 @@ def expectation(
     function: Callable[[Tensor], Tensor],
     others: Sequence[torch.distributions.Distribution] = (),
 ) -> Tensor:
-    r"""$E_p[f(X)]$: summed over a finite support, integrated over the line for a continuous scalar.
+    r"""$E_p[f(X)]$: summed over a discrete support, integrated over the line for a continuous scalar.
+
+    An infinite discrete support is summed up to a tail mass of eps squared.
 
     The line is cut at quantiles of `p` (of each component of a mixture) and of `others`, and a Gauss-Kronrod
     rule of 15 points runs over each piece, with the two ends mapped to infinity. Pieces are halved until the
@@ -25,7 +29,7 @@ def expectation(
     $|p f|$ plus 1. Gradients flow through `p` and `function` at fixed nodes.
 
     Args:
-        p: A distribution over finitely many values, or over the line.
+        p: A distribution over finitely many values, over integers, or over the line.
         function: From values `[num_points, *batch_shape]` to values that broadcast against those.
         others: Distributions inside `function`, whose quantiles cut the line too.
 
@@ -43,9 +47,9 @@ def expectation(
         >>> expectation(Normal(0.0, 1.0), torch.abs)
         tensor(0.7979)
     """
-    if p.has_enumerate_support:
+    if p.has_enumerate_support or (not p.event_shape and p.support is not None and p.support.is_discrete):
         return _sum(p, function)
-    if p.event_shape or p.support is None or p.support.is_discrete:
+    if p.event_shape or p.support is None:
         raise NotImplementedError(
             f"{type(p).__name__} with events of shape {tuple(p.event_shape)} has neither a finite support to "
             "sum over nor a line to integrate over: what is left is a Monte Carlo estimate with its error."
@@ -54,8 +58,7 @@ def expectation(
 
 
 def _sum(p: Distribution, function: Callable[[Tensor], Tensor]) -> Tensor:
-    values = p.enumerate_support()
-    prob = p.prob(values)
+    values, prob = mass_table(p)
     terms = function(values)
     return torch.where(prob > 0, prob * terms, 0).sum(0)
 
@@ -78,7 +81,7 @@ def _integral(
 
     tolerance = _RELATIVE_TOLERANCE.get(points.dtype, 1e-2)
     for _ in range(_MAX_REFINEMENTS):
-        value, error, magnitude = _gauss_kronrod(integrand, points, lower, upper)
+        value, error, magnitude = gauss_kronrod(integrand, points, lower, upper)
         if bool((error <= tolerance * (1 + magnitude)).all()):
             return value
         points = _refined(points, lower, upper)
@@ -94,68 +97,3 @@ def _refined(points: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     outer = torch.cat([points[:1] - span, points[-1:] + span]).clamp(lower, upper)
     middles = points[:-1].lerp(points[1:], 0.5)
     return torch.cat([outer, points, middles]).sort(0).values
-
-
-def _gauss_kronrod(
-    integrand: Callable[[Tensor], Tensor], points: Tensor, lower: Tensor, upper: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The integral, the sum of the error estimates of its pieces, and the integral of |f|."""
-    column = (-1,) + (1,) * points.dim()
-    nodes = points.new_tensor(_NODES).reshape(column)
-    kronrod = points.new_tensor(_KRONROD).reshape(column)
-    gauss = points.new_tensor(_GAUSS).reshape(column)
-    left, right = points[:-1], points[1:]
-    inner = left + (right - left) * nodes
-    inner_jacobian = (right - left).expand_as(inner)
-    # An end piece is straight where the support ends, and x = cut + span t / (1 - t) where it does not.
-    ends = torch.stack([points[0], points[-1]])
-    limits = torch.stack([lower.expand_as(points[0]), upper.expand_as(points[0])])
-    span = (points[-1] - points[0]).clamp(min=torch.finfo(points.dtype).tiny)
-    outwards = torch.stack([-span, span])
-    endless = limits.isinf()
-    reach = torch.where(endless, outwards, limits - ends)
-    outer = ends + torch.where(endless, nodes / (1 - nodes), nodes) * reach
-    outer_jacobian = torch.where(endless, (1 - nodes) ** -2, 1) * reach.abs()
-    x = torch.cat([inner, outer], dim=1)
-    jacobian = torch.cat([inner_jacobian, outer_jacobian], dim=1)
-    # A few pieces at a time: a mixture multiplies every node by its number of components.
-    parts = x.chunk(1 + x.numel() // _MAX_VALUES, dim=1)
-    evaluated = [integrand(part.flatten(0, 1)).reshape(part.shape) for part in parts]
-    heights = torch.cat(evaluated, dim=1) * jacobian
-    pieces = (kronrod * heights).sum(0)
-    error = (pieces - (gauss * heights).sum(0)).detach().abs().sum(0)
-    magnitude = (kronrod * heights.detach().abs()).sum((0, 1))
-    return pieces.sum(0), error, magnitude
-
-
-# The 15 nodes of the Kronrod rule on [0, 1], their weights, and those of the 7-point Gauss rule inside it.
-_HALF_NODES = (
-    0.991455371120812639206854697526329,
-    0.949107912342758524526189684047851,
-    0.864864423359769072789712788640926,
-    0.741531185599394439863864773280788,
-    0.586087235467691130294144691258379,
-    0.405845151377397166906606412076961,
-    0.207784955007898467600689403773245,
-)
-_HALF_KRONROD = (
-    0.022935322010529224963732008058970,
-    0.063092092629978553290700663189204,
-    0.104790010322250183839876322541518,
-    0.140653259715525918745189590510238,
-    0.169004726639267902826583426598550,
-    0.190350578064785409913256402421014,
-    0.204432940075298892414161999234649,
-)
-_HALF_GAUSS = (
-    0.0,
-    0.129484966168869693270611432679082,
-    0.0,
-    0.279705391489276667901467771423780,
-    0.0,
-    0.381830050505118944950369775488975,
-    0.0,
-)
-_NODES = [0.5 - 0.5 * x for x in _HALF_NODES] + [0.5] + [0.5 + 0.5 * x for x in reversed(_HALF_NODES)]
-_KRONROD = [0.5 * w for w in (*_HALF_KRONROD, 0.209482141084727828012999174891714, *reversed(_HALF_KRONROD))]
-_GAUSS = [0.5 * w for w in (*_HALF_GAUSS, 0.417959183673469387755102040816327, *reversed(_HALF_GAUSS))]

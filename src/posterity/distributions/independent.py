@@ -110,7 +110,7 @@ class Independent(Distribution, torch.distributions.Independent[Distribution]):
         return self.base_dist.rsample(sample_shape, generator=generator)
 
     @classmethod
-    def fit(cls, data: Tensor) -> NoReturn:
+    def fit(cls, data: Tensor, weights: Tensor | None = None) -> NoReturn:
         """Refused: the family of the entries is not known from the class."""
         raise NotImplementedError(
             "Independent.fit does not know the family of the entries: fit that, then use to_event()."

@@ -1,21 +1,24 @@
 """The Kullback-Leibler divergence: torch's registry of closed forms, then exact sums and quadrature."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
-from posterity.distributions.base import Distribution, broadcast_shapes
+from posterity.distributions.base import Distribution
 from posterity.distributions.expectation import expectation
+from posterity.distributions.parameters import broadcast_shapes
+from posterity.distributions.supports import point_inside, support_ends
 
 
 def kl_divergence(p: torch.distributions.Distribution, q: torch.distributions.Distribution) -> Tensor:
     r"""KL(p || q) $= E_p[\log p(X) - \log q(X)]$ in nats.
 
     A formula registered with `torch.distributions.register_kl` is used where there is one. Otherwise
-    distributions over finitely many values are summed, and continuous ones over the line integrated to the
-    accuracy that `posterity.distributions.expectation` states.
+    distributions over finitely many values or integers are summed, and continuous ones over the line integrated to
+    the accuracy that `posterity.distributions.expectation` states.
 
     Args:
         p: Where the draws come from.
@@ -50,7 +53,12 @@ def kl_divergence(p: torch.distributions.Distribution, q: torch.distributions.Di
     except NotImplementedError:
         if not isinstance(p, Distribution) or not _enumerable(p):
             raise
-    return expectation(p, lambda x: p.log_prob(x) - q.log_prob(x), others=(q,))
+    if p.has_enumerate_support:
+        return expectation(p, lambda x: p.log_prob(x) - log_prob_anywhere(q, x), others=(q,))
+    (least, greatest), (q_least, q_greatest) = support_ends(p), support_ends(q, p._like())
+    excluded = (least < q_least) | (greatest > q_greatest)
+    finite = expectation(p, lambda x: torch.where(excluded, 0, p.log_prob(x) - log_prob_anywhere(q, x)), others=(q,))
+    return torch.where(excluded, torch.inf, finite)
 
 
 _Formula = TypeVar("_Formula", bound=Callable[..., Tensor])
@@ -84,5 +92,23 @@ def register_kl(
     return decorator
 
 
+def log_prob_anywhere(q: torch.distributions.Distribution, value: Tensor) -> Tensor:
+    """`q.log_prob(value)`, minus infinity outside the support of `q` rather than an error.
+
+    Example:
+        >>> from posterity.distributions import Exponential
+        >>> log_prob_anywhere(Exponential(1.0), torch.tensor([-1.0, 1.0]))
+        tensor([-inf, -1.])
+    """
+    support = cast(constraints.Constraint, q.support)
+    try:
+        other = point_inside(q, like=value).to(value.dtype)
+    except NotImplementedError:
+        return q.log_prob(value)
+    inside: Tensor = support.check(value)
+    kept = inside.reshape(inside.shape + (1,) * len(q.event_shape))
+    return torch.where(inside, q.log_prob(torch.where(kept, value, other)), -torch.inf)
+
+
 def _enumerable(p: Distribution) -> bool:
-    return p.has_enumerate_support or (not p.event_shape and p.support is not None and not p.support.is_discrete)
+    return p.has_enumerate_support or (not p.event_shape and p.support is not None)

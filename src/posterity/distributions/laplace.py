@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.types import _size
 
-from posterity.distributions.base import Distribution, broadcast_parameters, fit_data
+from posterity.distributions.base import Distribution
+from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.distributions.normal import Normal
 from posterity.kernels import Source, uniform
@@ -39,8 +40,7 @@ class Laplace(Distribution, torch.distributions.Laplace):
     scale: Tensor
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = broadcast_parameters("Laplace", loc=loc, scale=scale)
-        Distribution.__init__(self, self.loc.shape, validate_args=validate_args)
+        self._initialise({"loc": loc, "scale": scale}, validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
@@ -87,13 +87,14 @@ class Laplace(Distribution, torch.distributions.Laplace):
         return self.loc
 
     @classmethod
-    def fit(cls, data: Tensor) -> Self:
+    def fit(cls, data: Tensor, weights: Tensor | None = None) -> Self:
         """Maximum likelihood: the median, and the mean absolute deviation from it.
 
         Between the two middle draws of an even number every value is as likely; their mean is taken.
 
         Args:
             data: Independent draws along dimension 0, `[num_data, *batch_shape]`.
+            weights: How much each draw counts, `[num_data]` or `[num_data, *batch_shape]`; None: all alike.
 
         Raises:
             ValueError: The draws of one batch element are all equal: the likelihood then has no maximum.
@@ -103,13 +104,22 @@ class Laplace(Distribution, torch.distributions.Laplace):
             >>> d.loc, d.scale
             (tensor(1.), tensor(1.6667))
         """
-        data = fit_data("Laplace", data)
-        ordered, n = data.sort(0).values, len(data)
-        loc = 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
-        return cls(loc, (data - loc).abs().mean(0))
+        data, weights = fit_data("Laplace", data, weights)
+        loc = _weighted_median(data, weights)
+        return cls(loc, (weights * (data - loc).abs()).sum(0))
 
     def _standardised(self, value: Tensor, *, support: bool = False) -> Tensor:
         return (self._checked_value(value, support=support) - self.loc) / self.scale
+
+
+def _weighted_median(data: Tensor, weights: Tensor) -> Tensor:
+    ordered, order = data.sort(0)
+    below = weights.expand_as(data).gather(0, order).cumsum(0)
+    # A sum that is one half but for rounding is one half: the median then lies between two draws.
+    slack = len(data) * torch.finfo(data.dtype).eps
+    first = (below < 0.5 - slack).sum(0, keepdim=True)
+    last = (below <= 0.5 + slack).sum(0, keepdim=True).clamp(max=len(data) - 1)
+    return ordered.gather(0, first).lerp(ordered.gather(0, last), 0.5).squeeze(0)
 
 
 # In both, each branch sees only its own half, so that the masked one cannot overflow into the gradient.

@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
-from posterity.distributions.base import Distribution, broadcast_shapes
+from posterity.distributions.base import Distribution
 from posterity.distributions.categorical import Categorical
 from posterity.distributions.expectation import expectation
 from posterity.distributions.lifted import lift
+from posterity.distributions.parameters import broadcast_shapes
 from posterity.kernels import Key, Source
 
 

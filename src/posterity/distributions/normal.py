@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.types import _size
 
-from posterity.distributions.base import Distribution, broadcast_parameters, fit_data
+from posterity.distributions.base import Distribution
+from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
-from posterity.kernels import Source, normal
+from posterity.kernels import Source, log_ndtr, ndtr, ndtri, normal
 
 
 class Normal(Distribution, torch.distributions.Normal):
@@ -38,8 +39,7 @@ class Normal(Distribution, torch.distributions.Normal):
     scale: Tensor
 
     def __init__(self, loc: Tensor | float, scale: Tensor | float, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = broadcast_parameters("Normal", loc=loc, scale=scale)
-        Distribution.__init__(self, self.loc.shape, validate_args=validate_args)
+        self._initialise({"loc": loc, "scale": scale}, validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
@@ -48,24 +48,23 @@ class Normal(Distribution, torch.distributions.Normal):
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value), with a relative error near `eps * z^2` for z standard deviations out."""
-        return _ndtr(self._standardised(value))
+        return ndtr(self._standardised(value))
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of P(X <= value), finite where the probability itself underflows."""
-        return _log_ndtr(self._standardised(value))
+        return log_ndtr(self._standardised(value))
 
     def survival_function(self, value: Tensor) -> Tensor:
         """P(X > value), as accurate as `cdf`."""
-        return _ndtr(-self._standardised(value))
+        return ndtr(-self._standardised(value))
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of P(X > value), finite where the probability itself underflows."""
-        return _log_ndtr(-self._standardised(value))
+        return log_ndtr(-self._standardised(value))
 
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which lies the probability `value` in [0, 1]."""
-        quantile: Tensor = torch.special.ndtri(self._checked_level(value))
-        return self.loc + self.scale * quantile
+        return self.loc + self.scale * ndtri(self._checked_level(value))
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws `loc + scale * noise`, of shape `sample_shape + batch_shape`."""
@@ -79,11 +78,12 @@ class Normal(Distribution, torch.distributions.Normal):
         return self.loc
 
     @classmethod
-    def fit(cls, data: Tensor) -> Self:
+    def fit(cls, data: Tensor, weights: Tensor | None = None) -> Self:
         """Maximum likelihood: the mean, and the root of the mean squared deviation from it.
 
         Args:
             data: Independent draws along dimension 0, `[num_data, *batch_shape]`.
+            weights: How much each draw counts, `[num_data]` or `[num_data, *batch_shape]`; None: all alike.
 
         Raises:
             ValueError: The draws of one batch element are all equal: the likelihood then has no maximum.
@@ -93,26 +93,12 @@ class Normal(Distribution, torch.distributions.Normal):
             >>> d.loc, d.scale
             (tensor(2.), tensor(1.))
         """
-        data = fit_data("Normal", data)
-        return cls(data.mean(0), data.std(0, correction=0))
+        data, weights = fit_data("Normal", data, weights)
+        loc = (weights * data).sum(0)
+        return cls(loc, (weights * (data - loc).square()).sum(0).sqrt())
 
     def _standardised(self, value: Tensor, *, support: bool = False) -> Tensor:
         return (self._checked_value(value, support=support) - self.loc) / self.scale
-
-
-def _ndtr(z: Tensor) -> Tensor:
-    # torch.special.ndtr is 0 below -5.5 in float32, where it subtracts an erf near 1.
-    return 0.5 * torch.erfc(z * -math.sqrt(0.5))
-
-
-def _log_ndtr(z: Tensor) -> Tensor:
-    # torch.special.log_ndtr has no batching rule and warns under vmap. Below -1 erfcx takes the exponential
-    # out of the logarithm; each branch sees only its own half, so that masked gradients stay finite.
-    left = z.clamp(max=-1.0)
-    right = z.clamp(min=-1.0)
-    below = (0.5 * torch.special.erfcx(left * -math.sqrt(0.5))).log() - 0.5 * left.square()
-    above = torch.log1p(-0.5 * torch.erfc(right * math.sqrt(0.5)))
-    return torch.where(z < -1, below, above)
 
 
 @register_kl(Normal, Normal)

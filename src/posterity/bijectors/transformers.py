@@ -1,0 +1,134 @@
+"""The elementwise maps of coupling and autoregressive flows: from raw parameters to a bijector.
+
+A transformer is a callable with `parameters_per_feature`, P; it takes `[*batch, P]` unconstrained numbers and gives an
+increasing bijector of the line with that batch shape. Parameters of 0 give the identity.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from posterity.bijectors import constraints
+from posterity.bijectors.affine import Shift
+from posterity.bijectors.base import Bijector
+from posterity.bijectors.rational_quadratic_spline import RationalQuadraticSpline
+
+
+class Transformer(Protocol):
+    """What `Coupling` and `Autoregressive` ask of a transformer."""
+
+    @property
+    def parameters_per_feature(self) -> int:
+        """How many numbers a feature's map takes."""
+        ...
+
+    def __call__(self, parameters: Tensor) -> Bijector:
+        """The bijector of raw parameters `[*batch, parameters_per_feature]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class AdditiveTransformer:
+    """y = x + shift: keeps the volume. (Dinh, Krueger and Bengio 2015, "NICE", section 3.2.)
+
+    Example:
+        >>> import torch
+        >>> from posterity.bijectors import AdditiveTransformer
+        >>> AdditiveTransformer()(torch.tensor([3.0]))(torch.tensor(1.0))
+        tensor(4.)
+    """
+
+    parameters_per_feature = 1
+
+    def __call__(self, parameters: Tensor) -> Bijector:
+        """The bijector of `[*batch, 1]` parameters."""
+        return Shift(parameters[..., 0])
+
+
+@dataclass(frozen=True)
+class AffineTransformer:
+    """y = exp(s) x + shift with |s| < max_log_scale. (Dinh, Sohl-Dickstein and Bengio 2017, "Real NVP", eq. 7.)
+
+    s = max_log_scale * tanh(raw / max_log_scale): a network that runs wild cannot make the map overflow.
+
+    Attributes:
+        max_log_scale: The bound on s.
+
+    Example:
+        >>> import torch
+        >>> from posterity.bijectors import AffineTransformer
+        >>> AffineTransformer()(torch.tensor([3.0, 0.0]))(torch.tensor(1.0))
+        tensor(4.)
+    """
+
+    max_log_scale: float = 5.0
+    parameters_per_feature = 2
+
+    def __call__(self, parameters: Tensor) -> Bijector:
+        """The bijector of `[*batch, 2]` parameters, the shift and the raw logarithm of the scale."""
+        log_scale = self.max_log_scale * (parameters[..., 1] / self.max_log_scale).tanh()
+        return _LogScaleAffine(parameters[..., 0], log_scale)
+
+
+@dataclass(frozen=True)
+class SplineTransformer:
+    """A `RationalQuadraticSpline` on [-bound, bound]: data should be standardised to lie there.
+
+    Attributes:
+        num_bins: How many bins a spline has.
+        bound: Where the spline ends and the identity begins.
+
+    Example:
+        >>> import torch
+        >>> from posterity.bijectors import SplineTransformer
+        >>> transformer = SplineTransformer(num_bins=4)
+        >>> transformer(torch.zeros(transformer.parameters_per_feature))(torch.tensor(1.0))
+        tensor(1.)
+    """
+
+    num_bins: int = 8
+    bound: float = 5.0
+
+    @property
+    def parameters_per_feature(self) -> int:
+        """3 num_bins - 1: widths, heights and the slopes between."""
+        return 3 * self.num_bins - 1
+
+    def __call__(self, parameters: Tensor) -> Bijector:
+        """The bijector of `[*batch, 3 num_bins - 1]` parameters: widths, heights and slopes."""
+        return RationalQuadraticSpline(
+            *parameters.split([self.num_bins, self.num_bins, self.num_bins - 1], -1), bound=self.bound
+        )
+
+
+class _LogScaleAffine(Bijector):
+    """y = exp(log_scale) x + shift."""
+
+    domain = codomain = constraints.real
+    _increasing = 1
+
+    def __init__(self, shift: Tensor, log_scale: Tensor) -> None:
+        super().__init__()
+        self.shift, self.log_scale = shift, log_scale
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        return self.shift.shape
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self.log_scale.exp() * x + self.shift
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return (y - self.shift) * (-self.log_scale).exp()
+
+    def _forward_log_det(self, x: Tensor) -> Tensor:
+        return self.log_scale + torch.zeros_like(x)
+
+    def _inverse_log_det(self, y: Tensor) -> Tensor:
+        return -self.log_scale + torch.zeros_like(y)
+
+
+Conditioner = Callable[..., Tensor]

@@ -1,0 +1,134 @@
+"""The tail of Student's t-distribution by a short series and one Gauss-Legendre rule, the same for every argument."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from posterity.kernels.beta_tail import legendre
+
+_DOUBLINGS = 5
+RAISED = 2**_DOUBLINGS
+# The quadrature ends where the integrand has fallen by this many e-folds.
+FALL = 28.0
+# Above it a t-distribution is normal to the last digit.
+LARGEST_DF = 1e20
+_RULE = legendre(18)
+_GAMMA_RATIO = (1.0, -1 / 64, 21 / 8192, -671 / 524288, 180323 / 134217728)
+_DIGAMMA_GAP = (1 / 8, -1 / 64, 1 / 128, -17 / 2048, 31 / 2048)
+
+
+def tail_factor(df: Tensor, sech2: Tensor, tanh: Tensor) -> Tensor:
+    r"""$P(T > x) / sech2^{df / 2}$ for $x = \sqrt{df} \sinh\theta \ge 0$, from `sech(theta)**2` and `tanh(theta)`.
+
+    DLMF 8.17.20 with b = 1/2 raises a = df / 2 by k = 32 in the lower tail $I_{sech^2}(a, 1/2)$; what remains is
+    $2 / B(a + k, 1/2) \int_{\sinh\theta}^\infty (1 + r^2)^{-(a + k + 1/2)} dr$, whose integrand falls to a given level
+    at a point that is known in closed form. The gamma functions are those of DLMF 5.11.14.
+    """
+    a = 0.5 * df
+    series = torch.zeros_like(a)
+    coefficient = torch.ones_like(a)
+    for k in range(RAISED - 1, -1, -1):
+        coefficient = coefficient + coefficient * (0.5 / (a + (k + 0.5)))
+        series = torch.addcmul(coefficient, series, sech2)
+    raised = a + RAISED
+    rest = torch.zeros_like(a)
+    power = raised + 0.5
+    width, linear, square = _range(power, tanh)
+    for node, weight in _RULE:
+        growth = node * torch.add(linear, square, alpha=node)
+        rest = torch.add(rest, torch.exp(-power * torch.log1p(growth)), alpha=weight)
+    falling = sech2
+    for _ in range(_DOUBLINGS):
+        falling = falling.square()
+    inverse = 1 / (raised + 0.25).square()
+    ratio = torch.full_like(a, _GAMMA_RATIO[-1])
+    for c in _GAMMA_RATIO[-2::-1]:
+        ratio = ratio * inverse + c
+    ratio = ratio * torch.rsqrt(raised + 0.25) * (0.5 / math.sqrt(math.pi))
+    result: Tensor = ratio * (tanh * series + 2 * raised * falling * width * rest)
+    return result
+
+
+def inverse_beta(half: Tensor) -> Tensor:
+    """`1 / B(half, 1/2)`, by 32 steps of the recurrence and DLMF 5.11.14."""
+    product = torch.ones_like(half)
+    for k in range(RAISED):
+        product = product * (1 - 0.5 / (half + (k + 0.5)))
+    centre = half + (RAISED - 0.25)
+    inverse = 1 / centre.square()
+    series = 1 + inverse * (1 / 64 - inverse * (19 / 8192 - inverse * (631 / 524288 - inverse * (174317 / 134217728))))
+    result: Tensor = product * torch.sqrt(centre) * series * (1 / math.sqrt(math.pi))
+    return result
+
+
+def _range(power: Tensor, tanh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The width in units of `cosh`, and the coefficients with which `1 + r^2` grows along it."""
+    growth = torch.expm1(FALL / power)
+    width = growth / (torch.sqrt(growth + tanh * tanh) + tanh)
+    return width, 2 * tanh * width, width * width
+
+
+def score(df: Tensor, sech2: Tensor, tanh2: Tensor) -> Tensor:
+    """The derivative by df of the log density, without cancellation where df is large."""
+    return _score_constant(df) - 0.5 * _excess(sech2, tanh2) + 0.5 * tanh2 / df
+
+
+def score_by_df(df: Tensor, tanh2: Tensor) -> Tensor:
+    """The second derivative by df of the log density."""
+    return _score_constant_slope(df) + (tanh2 * tanh2 * df - tanh2 * (2 - tanh2)) / (2 * df * df)
+
+
+def tail_means(df: Tensor, sech2: Tensor, tanh: Tensor, order: int) -> tuple[Tensor, ...]:
+    """The first derivatives by df, at fixed x, of the logarithm of the tail; for df of 40 or more."""
+    power = 0.5 * df + 0.5
+    _, linear, square = _range(power, tanh)
+    total, first, second = (torch.zeros_like(df) for _ in range(3))
+    for node, weight in _RULE:
+        growth = node * (linear + node * square)
+        value = weight * torch.exp(-power * torch.log1p(growth))
+        here = sech2 / (1 + growth)
+        beyond = (tanh * tanh + growth) / (1 + growth)
+        slope = score(df, here, beyond)
+        total, first = total + value, first + value * slope
+        if order > 1:
+            second = second + value * (slope * slope + score_by_df(df, beyond))
+    mean = first / total
+    return (mean,) if order == 1 else (mean, second / total - mean * mean)
+
+
+def _excess(sech2: Tensor, tanh2: Tensor) -> Tensor:
+    """`-log(sech2) - tanh2`, for small tanh2 by its series."""
+    series = torch.zeros_like(tanh2)
+    for k in range(12, 1, -1):
+        series = (series + 1 / k) * tanh2
+    return torch.where(tanh2 < 0.05, series * tanh2, -torch.log(sech2) - tanh2)
+
+
+def _score_constant(df: Tensor) -> Tensor:
+    half = 0.5 * df
+    inverse = 1 / half.clamp(min=10.0).square()
+    large = 0.5 * inverse * _polynomial(inverse)
+    low = half.clamp(max=20.0)
+    small = 0.5 * (torch.digamma(low + 0.5) - torch.digamma(low)) - 0.25 / low
+    return torch.where(half > 20, large, small)
+
+
+def _score_constant_slope(df: Tensor) -> Tensor:
+    half = 0.5 * df
+    clamped = half.clamp(min=10.0)
+    inverse = 1 / clamped.square()
+    large = torch.zeros_like(df)
+    for k, c in reversed(list(enumerate(_DIGAMMA_GAP))):
+        large = large * inverse - 0.25 * (2 * k + 2) * c
+    large = large * inverse / clamped
+    low = half.clamp(max=20.0)
+    small = 0.25 * (torch.polygamma(1, low + 0.5) - torch.polygamma(1, low)) + 0.125 / low.square()
+    return torch.where(half > 20, large, small)
+
+
+def _polynomial(inverse: Tensor) -> Tensor:
+    result = torch.zeros_like(inverse)
+    for c in reversed(_DIGAMMA_GAP):
+        result = result * inverse + c
+    return result
