@@ -1,11 +1,11 @@
 """The incomplete gamma functions to 40 digits, by series and continued fraction."""
 
-from functools import lru_cache
+from functools import cache
 
 import mpmath as mp
 
 
-@lru_cache(maxsize=None)
+@cache
 def tails(a, x):
     """P, Q and log density, as mpmath numbers: DLMF 8.11.4 below a + 1, the continued fraction 8.9.2 above."""
     with mp.workdps(45):
@@ -33,7 +33,7 @@ def tails(a, x):
         return 1 - scale * a * ratio, scale * a * ratio, log_density
 
 
-@lru_cache(maxsize=None)
+@cache
 def concentration_derivatives(a, x):
     """dP/da and d2P/da2 by central differences of the smaller tail, the first to 18 digits, the second to 12."""
     with mp.workdps(45):

@@ -62,7 +62,9 @@ def assert_no_nan(function, points, dtype, fixed=0):
         results = [function(*arguments)]
         first = torch.autograd.grad(results[0], free, create_graph=True)
         for slope in first:
-            results += [r for r in torch.autograd.grad(slope, free, retain_graph=True, allow_unused=True) if r is not None]
+            results += [
+                r for r in torch.autograd.grad(slope, free, retain_graph=True, allow_unused=True) if r is not None
+            ]
         results += first
         assert not any(bool(r.isnan()) for r in results), (point, dtype, results)
 

@@ -114,8 +114,10 @@ def test_composition_and_nan():
     order, x = torch.tensor([1.0, 2.5, 30.0]).double(), torch.tensor([0.4, 0.9, 0.2]).double()
     for function in (ive, log_ive, bessel_ratio, bessel_ratio_complement, bessel_ratio_inverse):
         assert_nan_in_nan_out(function, order, x)
-    for function in (ive, bessel_ratio_inverse):
+    for function in (log_ive, bessel_ratio):
         assert_composes(lambda x, function=function: function(1.5, x), x)
+    mapped = torch.vmap(lambda r: bessel_ratio_inverse(1.5, r))(x)
+    torch.testing.assert_close(mapped, bessel_ratio_inverse(1.5, x), rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -21,7 +21,7 @@ def grid(dtype):
     points = []
     for a in CONCENTRATIONS:
         x = {float(inverse(a, level)) for inverse in (scipy.special.gammaincinv, scipy.special.gammainccinv)
-             for level in LEVELS if a < 1e5 or 1e-31 < level}  # fmt: skip
+             for level in LEVELS if a < 1e5 or level > 1e-31}  # fmt: skip
         x |= {1e-20, 0.3, 0.999, 1.001, 1.3} if a < 50 else set()
         points += [(a, v) for v in x | {a, 1.001 * a} if v > smallest]
     return torch.tensor(points, dtype=dtype).unbind(1)

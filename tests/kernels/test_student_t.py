@@ -166,12 +166,12 @@ def test_not_a_tensor_is_an_error_that_names_the_function(function):
 
 
 def test_third_derivatives_are_refused_by_name():
-    with pytest.raises(NotImplementedError, match="third derivatives by df"):
+    with pytest.raises(NotImplementedError, match="third derivatives by a and b"):
         torch.func.grad(torch.func.grad(torch.func.grad(student_t_cdf)))(torch.tensor(50.0, dtype=f64), -0.4)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_meta_vmap_dtype_and_compile(function):
+def test_meta_vmap_and_dtype(function):
     meta = function(torch.ones(3, 1, device="meta"), torch.full((2,), 0.3, device="meta"))
     assert meta.shape == (3, 2)
     assert meta.device.type == "meta"
@@ -179,7 +179,9 @@ def test_meta_vmap_dtype_and_compile(function):
     x = torch.tensor([0.2, 0.6, 0.9], dtype=f64, requires_grad=True)
     torch.testing.assert_close(torch.vmap(function)(df, x), function(df, x))
     assert function(df.float(), x.float()).dtype == torch.float32
-    value = torch.compile(function, fullgraph=True, backend="aot_eager")(df, x)
-    torch.testing.assert_close(value, function(df, x))
-    gradients = (torch.autograd.grad(v.sum(), (df, x)) for v in (value, function(df, x)))
-    torch.testing.assert_close(*gradients)
+
+
+def test_compiled_values_are_the_eager_ones():
+    df, x = torch.tensor([[0.5, 3.0, 100.0], [-0.2, 0.6, 9.0]], dtype=f64)
+    compiled = torch.compile(student_t_cdf, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(df, x), student_t_cdf(df, x))

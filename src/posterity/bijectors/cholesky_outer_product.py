@@ -15,7 +15,8 @@ class _PositiveDefinite(type(constraints.positive_definite)):  # type: ignore[mi
 
     def check(self, value: Tensor) -> Tensor:
         symmetric = torch.isclose(value, value.mT, atol=1e-6).all(-2).all(-1)
-        return symmetric & (torch.linalg.cholesky_ex(value).info == 0)
+        valid: Tensor = symmetric & (torch.linalg.cholesky_ex(value).info == 0)
+        return valid
 
 
 class CholeskyOuterProduct(Bijector):

@@ -40,13 +40,17 @@ class CorrCholesky(Bijector):
         return self._forward_and_log_det(x)[0]
 
     def _inverse(self, y: Tensor) -> Tensor:
-        # Row by row, what is right of each entry up to the diagonal; the diagonal of a valid factor is positive.
-        squares = y.tril().square().flip(-1).cumsum(-1).flip(-1)[..., 1:]
-        right = F.pad(squares, (0, 1)).clamp(min=torch.finfo(y.dtype).tiny).sqrt()
-        # Squares of the diagonal may underflow where it does not.
-        diagonal = y.diagonal(dim1=-2, dim2=-1)
-        beside = F.pad(diagonal[..., 1:].diag_embed(), (0, 1, 1, 0))
-        return read_lower((y / torch.maximum(right, beside)).asinh()[..., 1:, :-1])
+        size = y.shape[-1]
+        row = torch.arange(size, device=y.device)
+        columns = []
+        # The norm of what is right of each entry in its row, up to the diagonal: hypot does not underflow.
+        right = torch.ones_like(y[..., 0])
+        for j in reversed(range(1, size)):
+            right = torch.where(row == j, y[..., j], torch.where(row > j, torch.hypot(y[..., j], right), right))
+            columns.append((y[..., j - 1] / right).asinh())
+        if not columns:
+            return y.new_zeros((*y.shape[:-2], 0))
+        return read_lower(torch.stack(columns[::-1], -1)[..., 1:, :])
 
     def _forward_log_det(self, x: Tensor) -> Tensor:
         size = _size(x.shape[-1])

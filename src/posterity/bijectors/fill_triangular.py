@@ -80,7 +80,8 @@ def fill_lower(x: Tensor, n: int) -> Tensor:
     row = torch.arange(n, device=x.device)[:, None]
     column = torch.arange(n, device=x.device)
     at = row * (row + 1) // 2 + torch.minimum(row, column)
-    return x.index_select(-1, at.flatten()).unflatten(-1, (n, n)).tril()
+    square: Tensor = x.index_select(-1, at.flatten()).unflatten(-1, (n, n))
+    return square.tril()
 
 
 def read_lower(y: Tensor) -> Tensor:

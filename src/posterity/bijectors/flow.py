@@ -41,7 +41,7 @@ class Flow(Chain, nn.Module):
         for i, bijector in enumerate(bijectors):
             modules = modules_within(bijector)
             if modules:
-                self.add_module(str(i), modules[0] if modules[0] is bijector else nn.ModuleList(modules))
+                self.add_module(str(i), bijector if isinstance(bijector, nn.Module) else nn.ModuleList(modules))
         sizes = {getattr(b, "context_features", 0) for b in map(_innermost, bijectors)} - {0}
         if len(sizes) > 1:
             raise ValueError(f"parts of a Flow must take contexts of one size, but take {sorted(sizes)}.")

@@ -88,7 +88,8 @@ class MaskedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[*batch, out_features]` of `[*batch, in_features]`."""
-        return F.linear(x, self.weight * self.mask, self.bias)
+        output: Tensor = F.linear(x, self.weight * self.mask, self.bias)
+        return output
 
     def extra_repr(self) -> str:
         """The sizes."""

@@ -1,6 +1,7 @@
 """The small network that conditions a flow where no other is given."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [in_features + context_features, *hidden_features]
         layers: list[nn.Module] = []
-        for before, after in zip(sizes, sizes[1:], strict=False):
+        for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), nn.SiLU()]
         last = nn.Linear(sizes[-1], out_features)
         nn.init.zeros_(last.weight)

@@ -65,7 +65,9 @@ class RationalQuadraticSpline(Bijector):
     @property
     def batch_shape(self) -> torch.Size:
         """The shape of the parameters but for their last dimension."""
-        return torch.broadcast_shapes(self.widths.shape[:-1], self.heights.shape[:-1], self.slopes.shape[:-1])
+        return torch.Size(
+            torch.broadcast_shapes(self.widths.shape[:-1], self.heights.shape[:-1], self.slopes.shape[:-1])
+        )
 
     def _forward(self, x: Tensor) -> Tensor:
         return self._forward_and_log_det(x)[0]

@@ -9,10 +9,14 @@ from posterity.bijectors import constraints
 from posterity.bijectors.ascending import Ascending
 from posterity.bijectors.base import Bijector
 from posterity.bijectors.chain import Chain
+from posterity.bijectors.cholesky_outer_product import CholeskyOuterProduct
 from posterity.bijectors.concat import Concat
 from posterity.bijectors.constraints import Constraint
+from posterity.bijectors.corr_cholesky import CorrCholesky
 from posterity.bijectors.cumsum import CumSum
 from posterity.bijectors.exponential import Exp
+from posterity.bijectors.fill_scale_tril import FillScaleTriL
+from posterity.bijectors.fill_triangular import FillTriangular
 from posterity.bijectors.half_line import HalfLine
 from posterity.bijectors.identity import Identity
 from posterity.bijectors.independent import Independent
@@ -139,6 +143,26 @@ def _onto_positive_ordered(constraint: Any) -> Bijector:
 @register_bijector(type(constraints.sphere))
 def _onto_sphere(constraint: Any) -> Bijector:
     return UnitVector()
+
+
+@register_bijector(type(constraints.lower_triangular))
+def _onto_lower_triangular(constraint: Any) -> Bijector:
+    return FillTriangular()
+
+
+@register_bijector(type(constraints.lower_cholesky))
+def _onto_cholesky_factors(constraint: Any) -> Bijector:
+    return FillScaleTriL(Exp(), diagonal_shift=0.0)
+
+
+@register_bijector(type(constraints.positive_definite), type(constraints.positive_semidefinite))
+def _onto_positive_definite(constraint: Any) -> Bijector:
+    return Chain([FillScaleTriL(Exp(), diagonal_shift=0.0), CholeskyOuterProduct()])
+
+
+@register_bijector(type(constraints.corr_cholesky))
+def _onto_correlations(constraint: Any) -> Bijector:
+    return CorrCholesky()
 
 
 @register_bijector(constraints.MixtureSameFamilyConstraint)

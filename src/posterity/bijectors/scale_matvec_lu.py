@@ -112,9 +112,7 @@ def lu_matvec(lower_upper: Tensor, permutation: Tensor, x: Tensor) -> Tensor:
 
 def lu_solve(lower_upper: Tensor, inverse_permutation: Tensor, y: Tensor) -> Tensor:
     """The x with `(L U x)[permutation] = y`."""
-    between = solve_triangular(
-        lower_upper, y.index_select(-1, inverse_permutation), upper=False, unitriangular=True
-    )
+    between = solve_triangular(lower_upper, y.index_select(-1, inverse_permutation), upper=False, unitriangular=True)
     return solve_triangular(lower_upper, between, upper=True)
 
 

@@ -4,7 +4,6 @@ A transformer is a callable with `parameters_per_feature`, P; it takes `[*batch,
 increasing bijector of the line with that batch shape. Parameters of 0 give the identity.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +14,9 @@ from posterity.bijectors import constraints
 from posterity.bijectors.affine import Shift
 from posterity.bijectors.base import Bijector
 from posterity.bijectors.rational_quadratic_spline import RationalQuadraticSpline
+
+
+RAW_BOUND = 5.0
 
 
 class Transformer(Protocol):
@@ -32,7 +34,9 @@ class Transformer(Protocol):
 
 @dataclass(frozen=True)
 class AdditiveTransformer:
-    """y = x + shift: keeps the volume. (Dinh, Krueger and Bengio 2015, "NICE", section 3.2.)
+    """y = x + shift, which keeps the volume.
+
+    (Dinh, Krueger and Bengio 2015, "NICE", section 3.2.)
 
     Example:
         >>> import torch
@@ -50,9 +54,10 @@ class AdditiveTransformer:
 
 @dataclass(frozen=True)
 class AffineTransformer:
-    """y = exp(s) x + shift with |s| < max_log_scale. (Dinh, Sohl-Dickstein and Bengio 2017, "Real NVP", eq. 7.)
+    """y = exp(s) x + shift, with |s| < max_log_scale.
 
-    s = max_log_scale * tanh(raw / max_log_scale): a network that runs wild cannot make the map overflow.
+    s = max_log_scale * tanh(raw / max_log_scale): a network that runs wild cannot make the map overflow. (Dinh,
+    Sohl-Dickstein and Bengio 2017, "Real NVP", eq. 7.)
 
     Attributes:
         max_log_scale: The bound on s.
@@ -77,6 +82,8 @@ class AffineTransformer:
 class SplineTransformer:
     """A `RationalQuadraticSpline` on [-bound, bound]: data should be standardised to lie there.
 
+    Raw parameters are bent into (-5, 5) by tanh, so that no slope becomes so small that float32 cannot invert it.
+
     Attributes:
         num_bins: How many bins a spline has.
         bound: Where the spline ends and the identity begins.
@@ -99,9 +106,9 @@ class SplineTransformer:
 
     def __call__(self, parameters: Tensor) -> Bijector:
         """The bijector of `[*batch, 3 num_bins - 1]` parameters: widths, heights and slopes."""
-        return RationalQuadraticSpline(
-            *parameters.split([self.num_bins, self.num_bins, self.num_bins - 1], -1), bound=self.bound
-        )
+        raw = RAW_BOUND * (parameters / RAW_BOUND).tanh()
+        widths, heights, slopes = raw.split([self.num_bins, self.num_bins, self.num_bins - 1], -1)
+        return RationalQuadraticSpline(widths, heights, slopes, self.bound)
 
 
 class _LogScaleAffine(Bijector):
@@ -129,6 +136,3 @@ class _LogScaleAffine(Bijector):
 
     def _inverse_log_det(self, y: Tensor) -> Tensor:
         return -self.log_scale + torch.zeros_like(y)
-
-
-Conditioner = Callable[..., Tensor]

@@ -116,7 +116,7 @@ def log_ratio(a: Tensor, x: Tensor) -> Tensor:
     """log(x / a), exact to rounding for x near a."""
     delta = (x - a) / a
     close = delta.abs() < 0.5
-    return torch.where(close, torch.log1p(torch.where(close, delta, torch.zeros_like(a))), torch.log(x / a))
+    return torch.where(close, torch.log1p(torch.where(close, delta, torch.zeros_like(a))), torch.log(x) - torch.log(a))
 
 
 def log_minus_digamma(a: Tensor) -> Tensor:

@@ -49,10 +49,10 @@ def small_series(a: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     count = 14 if a.dtype == torch.float64 else 8
     if traced(x):
         column = (-1, *(1 for _ in x.shape))
-        n = x.new_tensor(list(range(1, count + 1))).view(column)
+        order = x.new_tensor(list(range(1, count + 1))).view(column)
         factors = x.new_tensor([(-1) ** k / math.factorial(k) for k in range(1, count + 1)]).view(column)
-        powers = factors * torch.exp(n * torch.log(x))
-        return (powers / (a + n)).sum(0), (powers * (n / (a + n))).sum(0)
+        powers = factors * torch.exp(order * torch.log(x))
+        return (powers / (a + order)).sum(0), (powers * (order / (a + order))).sum(0)
     series, slope = torch.zeros_like(x), torch.zeros_like(x)
     # Horner's rule from the last term: the coefficient 1/n! is carried by the factor x / n.
     for n in range(count, 0, -1):

@@ -71,7 +71,7 @@ def _by_x_and_shape(x: Tensor, shape: Tensor, value: Tensor) -> Tensor:
 
 
 def _by_shape_and_x(x: Tensor, shape: Tensor, value: Tensor) -> Tensor:
-    curve = value * (_pull(x, shape) * finite(x) - _slope_in_x(x, shape))
+    curve = value * (-finite(x) * (1 + finite(shape).square()) - _slope_in_x(x, shape))
     return _curvature(x, value, curve, -2 * finite(x) * finite(shape.clamp(min=0)))
 
 

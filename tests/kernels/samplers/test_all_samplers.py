@@ -29,7 +29,7 @@ CASES = {
     "dirichlet": (samplers.dirichlet, (POSITIVE[:, None] * torch.tensor([1.0, 2.0]),)),
     "poisson": (samplers.poisson, (torch.tensor([0.5, 12.0, 1e6]),)),
     "binomial": (samplers.binomial, (torch.tensor([3.0, 40.0, 1e6]), torch.tensor([0.9, 0.5, 0.01]))),
-    "multinomial": (samplers.multinomial, (torch.tensor([5.0, 100.0]), torch.tensor([[1.0, 2, 3], [3, 0, 1]]))),
+    "multinomial": (samplers.multinomial, (torch.tensor([5.0, 100.0]), torch.tensor([[1.0, 2], [3, 1]]))),
     "categorical": (samplers.categorical, (torch.tensor([[1.0, 2, 3], [3, 0, 1]]),)),
     "von_mises": (samplers.von_mises, (torch.tensor([0.0, 2.0, 1e4]),)),
     "von_mises_fisher_versine": (versine, (torch.tensor([0.0, 2.0, 1e4]),)),
@@ -112,11 +112,12 @@ def test_a_batch_of_keys_gives_each_its_own_draws(name):
     torch.testing.assert_close(together, torch.stack(each), rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 def test_a_graph_of_inductor_draws_the_same():
-    key, a = Key(6), torch.tensor([0.2, 3.0])
+    key, a = Key(6), torch.tensor([1.5, 3.0])
 
     def draw(data):
-        return samplers.von_mises(a, (500,), source=Key(data))
+        return samplers.zipf(a, (500,), source=Key(data))
 
     compiled = torch.compile(draw, fullgraph=True)(key.data)
     # Fused arithmetic may decide a comparison otherwise, about once in 1 / eps draws.
