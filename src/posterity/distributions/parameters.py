@@ -3,7 +3,7 @@
 Also the pairs `probs` and `logits`, of which a user gives one and the other is computed when it is asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Number
 
 import torch
@@ -39,6 +39,8 @@ def broadcast_parameters(
         >>> loc.shape, tril.shape
         (torch.Size([4, 2, 3]), torch.Size([4, 2, 3, 3]))
     """
+    if not any(event_ranks.values() if event_ranks else ()) and all(type(p) is float for p in parameters.values()):
+        return tuple(torch.tensor(p) for p in parameters.values())
     tensors = [p for p in parameters.values() if isinstance(p, Tensor)]
     for name, p in parameters.items():
         if not isinstance(p, Tensor | Number) or (isinstance(p, Tensor) and p.is_complex()):
@@ -130,6 +132,15 @@ class BinaryProbability:
         """Log odds of the event, `log(probs / (1 - probs))`; infinite where it is certain or impossible."""
         probs = self.probs
         return probs.log() - torch.log1p(-probs)
+
+
+def alike(parameters: Iterable[Tensor | float]) -> bool:
+    """Whether all are floating tensors of one shape, dtype and device: nothing is left to broadcast."""
+    first, *others = parameters
+    if not isinstance(first, Tensor) or not first.is_floating_point():
+        return False
+    shape, dtype, device = first.shape, first.dtype, first.device
+    return all(isinstance(o, Tensor) and o.shape == shape and o.dtype is dtype and o.device == device for o in others)
 
 
 def broadcastable(a: torch.Size, b: torch.Size) -> bool:
