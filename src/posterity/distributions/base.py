@@ -19,7 +19,7 @@ from torch.types import _size
 from posterity.distributions.cumulative import integrated_cdf
 from posterity.distributions.fitting import fit_data, maximum_likelihood, standard_start
 from posterity.distributions.masses import summed_cdf, summed_quantile
-from posterity.distributions.parameters import alike, broadcast_parameters, broadcastable
+from posterity.distributions.parameters import alike, broadcast_parameters, broadcastable, is_wrapped
 from posterity.distributions.quantiles import continuous_quantile, integer_quantile
 from posterity.distributions.supports import support_ends
 from posterity.kernels import Source, uniform
@@ -307,9 +307,8 @@ class Distribution(torch.distributions.Distribution):
         """Uniform numbers that are never 0 or 1, of shape `sample_shape + batch_shape + event_shape`."""
         like = self._like()
         u = uniform(self._extended_shape(sample_shape), source=generator, dtype=like.dtype, device=like.device)
-        # torch's are multiples of eps / 2 in [0, 1): half a step more, and never rounded up to 1.
-        eps = torch.finfo(u.dtype).eps
-        return (u + eps / 4).clamp(max=1 - eps / 2)
+        # torch's are multiples of eps / 2 in [0, 1). A quarter of a step more keeps them from 0, and rounds back below 1.
+        return u.add_(torch.finfo(u.dtype).eps / 8)
 
     def _accumulated(self, what: str, value: Tensor) -> Tensor:
         self._refuse_vectors(what)
@@ -380,7 +379,7 @@ class Distribution(torch.distributions.Distribution):
             return
         if value.is_meta or value.numel() == 0:
             return
-        if value.dim() == 0 and type(constraint) in _OF_NUMBERS and not _is_wrapped(value):
+        if value.dim() == 0 and type(constraint) in _OF_NUMBERS and not is_wrapped(value):
             # A tenth of the time that the operations on a tensor take.
             if constraint.check(value.item()) is True:
                 return
@@ -428,11 +427,6 @@ _OF_NUMBERS = {
         constraints.half_open_interval(0.0, 1.0),
     )
 }
-
-
-def _is_wrapped(value: Tensor) -> bool:
-    """Whether `torch.func` or a fake mode stands between this tensor and its number."""
-    return type(value) not in (Tensor, torch.nn.Parameter) or torch._C._functorch.is_functorch_wrapped_tensor(value)
 
 
 _TORCH_BASES = (torch.distributions.Distribution, torch.distributions.ExponentialFamily)

@@ -10,6 +10,7 @@ from torch.types import _size
 from posterity.distributions.base import Distribution
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
+from posterity.distributions.location_scale import located
 from posterity.distributions.normal import Normal
 from posterity.kernels import Source, uniform
 
@@ -78,8 +79,9 @@ class Laplace(Distribution, torch.distributions.Laplace):
         # torch's uniform numbers are multiples of eps / 2 in [0, 1). Half a step more, exact once they are
         # centred, makes them symmetric and keeps them from 0 and from both ends.
         half_step = torch.finfo(u.dtype).eps / 4
-        centred = (u - 0.5 + half_step).clamp(max=0.5 - half_step)
-        return self.loc - self.scale * centred.sign() * torch.log1p(-2 * centred.abs())
+        centred = u.sub_(0.5).add_(half_step).clamp_(max=0.5 - half_step)
+        size = centred.abs().mul_(-2).log1p_()  # the size's negative: `copysign` takes care of that
+        return located(size.copysign_(centred), self.loc, self.scale)
 
     @property
     def median(self) -> Tensor:

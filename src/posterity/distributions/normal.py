@@ -10,6 +10,7 @@ from torch.types import _size
 from posterity.distributions.base import Distribution
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
+from posterity.distributions.location_scale import located
 from posterity.kernels import Source, log_ndtr, ndtr, ndtri, normal
 
 
@@ -70,7 +71,7 @@ class Normal(Distribution, torch.distributions.Normal):
         """Draws `loc + scale * noise`, of shape `sample_shape + batch_shape`."""
         shape = self._extended_shape(sample_shape)
         noise = normal(shape, source=generator, dtype=self.loc.dtype, device=self.loc.device)
-        return self.loc + self.scale * noise
+        return located(noise, self.loc, self.scale)
 
     @property
     def median(self) -> Tensor:

@@ -143,6 +143,11 @@ def alike(parameters: Iterable[Tensor | float]) -> bool:
     return all(isinstance(o, Tensor) and o.shape == shape and o.dtype is dtype and o.device == device for o in others)
 
 
+def is_wrapped(value: Tensor) -> bool:
+    """Whether `torch.func` or a fake mode stands between this tensor and its numbers."""
+    return type(value) not in (Tensor, torch.nn.Parameter) or torch._C._functorch.is_functorch_wrapped_tensor(value)
+
+
 def broadcastable(a: torch.Size, b: torch.Size) -> bool:
     """Whether two shapes broadcast against each other."""
     return all(i == j or i == 1 or j == 1 for i, j in zip(reversed(a), reversed(b), strict=False))
