@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from posterity import bijectors as pb
+from posterity.bijectors.planar import PlanarMap
+from posterity.bijectors.radial import RadialMap
 
 # A fixed stream of its own, so that the table is the same wherever it is imported.
 _stream = torch.Generator().manual_seed(5)
@@ -109,3 +111,65 @@ CASES = [
     Case("softmax_centered", pb.SoftmaxCentered, VECTORS, chart=_all_but_last),
     Case("unit_vector", pb.UnitVector, torch.cat([VECTORS, 100 * VECTORS[:2], torch.zeros_like(VECTORS[:1])])),
 ]
+
+
+def _lower_entries(y: Tensor) -> Tensor:
+    return y[tuple(torch.tril_indices(y.shape[-1], y.shape[-1], device=y.device))]
+
+
+def _entries_below_diagonal(y: Tensor) -> Tensor:
+    return y[tuple(torch.tril_indices(y.shape[-1], y.shape[-1], -1, device=y.device))]
+
+
+def _lower(v: Tensor) -> Tensor:
+    return pb.FillTriangular().forward(v)
+
+
+CHOLESKY_FACTORS = pb.FillScaleTriL().forward(randn(4, 6))
+ROTATED = torch.linalg.lu_factor(randn(3, 3))[0]
+
+MATRICES = [
+    Case("fill_triangular", pb.FillTriangular, randn(4, 6), chart=_lower_entries),
+    Case("fill_scale_tril", pb.FillScaleTriL, randn(4, 6), chart=_lower_entries),
+    Case("fill_scale_tril_exp", lambda: pb.FillScaleTriL(pb.Exp(), 0.0), randn(4, 3), chart=_lower_entries),
+    Case("corr_cholesky", pb.CorrCholesky, 2 * randn(4, 6), chart=_entries_below_diagonal),
+    Case(
+        "cholesky_outer_product",
+        pb.CholeskyOuterProduct,
+        CHOLESKY_FACTORS,
+        embed=_lower,
+        unembed=_lower_entries,
+        chart=_lower_entries,
+    ),
+    Case(
+        "onto_positive_definite",
+        lambda: pb.Chain([pb.FillScaleTriL(), pb.CholeskyOuterProduct()]),
+        randn(4, 6),
+        chart=_lower_entries,
+    ),
+    Case("scale_matvec_diag", pb.ScaleMatvecDiag, VECTORS, {"scale_diag": randn(3)}),
+    Case("scale_matvec_tril", pb.ScaleMatvecTriL, VECTORS, {"scale_tril": randn(3, 3)}),
+    Case(
+        "scale_matvec_lu",
+        lambda lower_upper: pb.ScaleMatvecLU(lower_upper, (2, 0, 1)),
+        VECTORS,
+        {"lower_upper": ROTATED},
+    ),
+    Case("householder", pb.Householder, VECTORS, {"vectors": randn(2, 3)}),
+    Case(
+        "rational_quadratic_spline",
+        lambda widths, heights, slopes: pb.RationalQuadraticSpline(widths, heights, slopes, bound=5.0),
+        LINE,
+        {"widths": randn(4), "heights": randn(4), "slopes": randn(3)},
+    ),
+    Case("planar", PlanarMap, VECTORS, {"direction": 2 * randn(3), "weight": randn(3), "bias": scalar(0.4)}),
+    Case(
+        "planar_folding",
+        lambda weight: PlanarMap(-weight, weight, weight.new_zeros(())),
+        VECTORS,
+        {"weight": randn(3)},
+    ),
+    Case("radial", RadialMap, VECTORS, {"center": randn(3), "width": scalar(-0.5), "strength": scalar(1.5)}),
+    Case("radial_drawing_in", RadialMap, VECTORS, {"center": randn(3), "width": scalar(1.0), "strength": scalar(-2.0)}),
+]
+CASES += MATRICES

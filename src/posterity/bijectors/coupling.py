@@ -34,8 +34,8 @@ class Coupling(ModuleBijector):
         >>> import torch
         >>> from posterity.bijectors import MLP, AdditiveTransformer, Coupling
         >>> layer = Coupling([True, False, False], MLP(1, 2), AdditiveTransformer())
-        >>> layer.inverse(layer(torch.tensor([1.0, 2.0, 3.0])))
-        tensor([1., 2., 3.])
+        >>> layer.inverse(layer(torch.tensor([1.0, 2.0, 3.0]))).tolist()
+        [1.0, 2.0, 3.0]
     """
 
     kept: Tensor

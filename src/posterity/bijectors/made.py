@@ -66,7 +66,7 @@ class MADE(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """`[*batch, D, P]` of `[*batch, D]` and, where there is one, a context `[*batch, context_features]`."""
         output: Tensor = self.layers(joined(x, context))
-        return output.unflatten(-1, (self.features, self.out_per_feature))
+        return output.reshape(*output.shape[:-1], self.features, self.out_per_feature)
 
 
 class MaskedLinear(nn.Module):

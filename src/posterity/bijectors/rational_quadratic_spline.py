@@ -83,22 +83,23 @@ class RationalQuadraticSpline(Bijector):
 
     def _forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         inside, clamped = self._within(x)
-        left, right, low, high, slope_left, slope_right = self._bin(clamped, at_input=True)
-        width = right - left
-        before, after = (clamped - left) / width, (right - clamped) / width
-        slope = (high - low) / width
+        left, right, width, low, high, height, slope_left, slope_right = self._bin(clamped, at_input=True)
+        before, after = _shares(clamped, left, right, width)
+        slope = height / width
         # Denominator s + (d_0 + d_1 - 2 s) b a with b + a = 1, as a sum of positive terms.
         denominator = slope * (before.square() + after.square()) + (slope_left + slope_right) * before * after
-        y = low + (high - low) * before * (slope * before + slope_left * after) / denominator
+        # From the nearer knot, so that knots are met exactly.
+        up = height * before * (slope * before + slope_left * after) / denominator
+        down = height * after * (slope * after + slope_right * before) / denominator
+        y = torch.where(before < after, low + up, high - down)
         log_det = _log_slope(slope, slope_left, slope_right, before, after, denominator)
         return torch.where(inside, y, x), torch.where(inside, log_det, 0.0)
 
     def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         inside, clamped = self._within(y)
-        left, right, low, high, slope_left, slope_right = self._bin(clamped, at_input=False)
-        width, height = right - left, high - low
+        left, right, width, low, high, height, slope_left, slope_right = self._bin(clamped, at_input=False)
         slope = height / width
-        below, above = (clamped - low) / height, (high - clamped) / height
+        below, above = _shares(clamped, low, high, height)
         # Durkan et al., eq. (25) to (29), divided by the bin's height: a = s - b and c = -s t, so that the
         # discriminant b^2 - 4 a c is the sum of squares below, which is positive.
         b = slope_left * above + (2 * slope - slope_right) * below
@@ -107,7 +108,7 @@ class RationalQuadraticSpline(Bijector):
         a = torch.where(falling, slope - b, 1.0)
         before = torch.where(falling, (root + b.abs()) / (2 * a), 2 * slope * below / (root + b.abs())).clamp(0.0, 1.0)
         after = 1 - before
-        x = left + width * before
+        x = torch.where(before < after, left + width * before, right - width * after)
         denominator = slope * (before.square() + after.square()) + (slope_left + slope_right) * before * after
         log_det = -_log_slope(slope, slope_left, slope_right, before, after, denominator)
         return torch.where(inside, x, y), torch.where(inside, log_det, 0.0)
@@ -116,25 +117,36 @@ class RationalQuadraticSpline(Bijector):
         return value.abs() <= self.bound, value.clamp(-self.bound, self.bound)
 
     def _bin(self, value: Tensor, *, at_input: bool) -> list[Tensor]:
-        """The ends in x, the ends in y and the slopes there of the bin that holds each value."""
-        across, up = _knots(self.widths, self.bound), _knots(self.heights, self.bound)
+        """Of the bin that holds each value: both ends and the size in x, the same in y, and the slopes at the ends."""
+        widths, heights = _sizes(self.widths, self.bound), _sizes(self.heights, self.bound)
+        across, up = _knots(widths, self.bound), _knots(heights, self.bound)
         slopes = MIN_SLOPE + F.softplus(self.slopes + math.log(math.expm1(1 - MIN_SLOPE)))
         slopes = F.pad(slopes, (1, 1), value=1.0)
         inner = (across if at_input else up)[..., 1:-1]
         at = (value.unsqueeze(-1) >= inner).sum(-1, keepdim=True)
-        found = []
-        for table in (across, up, slopes):
-            rows = table.expand(*at.shape[:-1], table.shape[-1])
-            found += [rows.gather(-1, at).squeeze(-1), rows.gather(-1, at + 1).squeeze(-1)]
-        return found
+        # Sizes as they are: differences of knots would lose digits where a bin is narrow.
+        tables = ((across, 0), (across, 1), (widths, 0), (up, 0), (up, 1), (heights, 0), (slopes, 0), (slopes, 1))
+        return [
+            table.expand(*at.shape[:-1], table.shape[-1]).gather(-1, at + offset).squeeze(-1)
+            for table, offset in tables
+        ]
 
 
-def _knots(raw: Tensor, bound: float) -> Tensor:
+def _sizes(raw: Tensor, bound: float) -> Tensor:
+    return 2 * bound * (MIN_SIZE + (1 - MIN_SIZE * raw.shape[-1]) * raw.softmax(-1))
+
+
+def _knots(sizes: Tensor, bound: float) -> Tensor:
     """K + 1 ascending knots, whose ends are -bound and bound exactly."""
-    bins = raw.shape[-1]
-    sizes = MIN_SIZE + (1 - MIN_SIZE * bins) * raw.softmax(-1)
-    inner = bound * (2 * sizes[..., :-1].cumsum(-1) - 1)
+    inner = sizes[..., :-1].cumsum(-1) - bound
     return F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
+
+
+def _shares(value: Tensor, start: Tensor, end: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """The shares of a bin before a value and after it, measured from the nearer end; their sum is 1."""
+    before, after = (value - start) / size, (end - value) / size
+    near = before < after
+    return torch.where(near, before, 1 - after), torch.where(near, 1 - before, after)
 
 
 def _log_slope(

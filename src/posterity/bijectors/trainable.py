@@ -70,7 +70,7 @@ class Trainable(ModuleBijector):
         if context is not None:
             moves = self.network(context).split([value.numel() for value in present.values()], -1)
             present = {
-                name: value + move.unflatten(-1, value.shape or (1,)).reshape(*context.shape[:-1], *value.shape)
+                name: value + move.reshape((*context.shape[:-1], *value.shape))
                 for (name, value), move in zip(present.items(), moves, strict=True)
             }
         return self.build(**present)

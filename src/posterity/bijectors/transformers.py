@@ -15,7 +15,6 @@ from posterity.bijectors.affine import Shift
 from posterity.bijectors.base import Bijector
 from posterity.bijectors.rational_quadratic_spline import RationalQuadraticSpline
 
-
 RAW_BOUND = 5.0
 
 
