@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from posterity._version import __version__
 
 if TYPE_CHECKING:
-    from posterity import bijectors, distributions, nn, prediction, runtime, toolbox, transform
+    from posterity import bijectors, distributions, kernels, nn, prediction, runtime, toolbox, transform
     from posterity.prediction.elbo import elbo_loss
     from posterity.prediction.predict import predict
     from posterity.prediction.prediction import Prediction
@@ -23,6 +23,7 @@ __all__ = [
     "bijectors",
     "distributions",
     "elbo_loss",
+    "kernels",
     "nn",
     "predict",
     "prediction",

@@ -85,12 +85,14 @@ def assert_close(actual: torch.Tensor, expected: np.ndarray, allowed: np.ndarray
 def test_density_and_tails_agree_with_the_reference(entry, dtype):
     for i in range(len(entry.settings)):
         x = points(entry, i, dtype)
-        assert len(x) >= (2 if entry.discrete else 6), "the reference offers too few points"
+        assert len(x) >= (1 if entry.discrete else 6), "the reference offers too few points"
         exact = references(entry, i, x)
         moved = reach(entry, i, x)
         wide = x.double().requires_grad_(not entry.discrete)
         log_prob = entry.make(i).log_prob(wide)
-        slope = 0.0 if entry.discrete else torch.autograd.grad(log_prob.sum(), wide)[0].abs().numpy()
+        # The density of a uniform distribution does not depend on the value.
+        sloped = log_prob.requires_grad
+        slope = torch.autograd.grad(log_prob.sum(), wide)[0].abs().numpy() if sloped else 0.0
         allowed = {
             "log_prob": 1 + np.abs(exact["log_prob"]) + moved * slope,
             "prob": exact["prob"] * (1 + np.abs(exact["log_prob"]) + moved * slope),
@@ -185,6 +187,8 @@ def test_moments_and_entropy_agree_with_the_reference(entry, dtype):
         unusual = ~np.isfinite(value)
         same = np.where(np.isnan(value), np.isnan(ours.double().numpy()), ours.double().numpy() == value)
         assert same[unusual].all(), name
+        if unusual.all():
+            continue
         allowed = np.broadcast_to(tolerance * (np.abs(value) + size), value.shape)
         assert_close(ours[torch.tensor(~unusual)], value[~unusual], allowed[~unusual], name)
 
@@ -318,7 +322,7 @@ def test_compiles_and_maps(entry):
         return d.log_prob(x), d.sample((4,), generator=kernel_key)
 
     tensors = parameters(entry.settings, torch.float32, stack=True)
-    x = torch.stack([points(entry, i, torch.float32)[1] for i in range(len(entry.settings))])
+    x = torch.stack([points(entry, i, torch.float32)[:2][-1] for i in range(len(entry.settings))])
     compiled = torch.compile(both, fullgraph=True, backend="aot_eager")(tensors, x)
     for ours, eager in zip(compiled, both(tensors, x), strict=True):
         torch.testing.assert_close(ours, eager, rtol=1e-5, atol=1e-6)
@@ -510,6 +514,8 @@ def _neighbours(value: torch.Tensor, constraint: torch.distributions.constraints
     if constraint is torch.distributions.constraints.simplex:
         factors = torch.linspace(0.95, 1.05, value.shape[-1], dtype=value.dtype)
         return [v / v.sum(-1, keepdim=True) for v in (value * factors, value * factors.flip(0))]
+    if constraint.is_discrete:
+        return [value - 1, value + 1]
     onto = torch.distributions.biject_to(constraint)
     free = onto.inv(value.double())
     return [onto(free + shift * (1 + free.abs())).to(value.dtype) for shift in (-0.03, 0.03)]

@@ -88,7 +88,7 @@ def test_gradients_of_draws_are_right_in_the_mean(entry):
             n: v.expand(NUM_DRAWS, *v.shape).clone() for n, v in parameters([entry.settings[0]], torch.float64).items()
         }
         each[name].requires_grad_()
-        d = entry.family(**each)
+        d = entry.build(each)
         draws = d.rsample(generator=torch.Generator().manual_seed(0))
 
         def bounded(x):
@@ -98,7 +98,7 @@ def test_gradients_of_draws_are_right_in_the_mean(entry):
         fixed = draws.detach()
         baseline = bounded(fixed).mean()
         (score,) = torch.autograd.grad(
-            ((bounded(fixed) - baseline) * entry.family(**each).log_prob(fixed)).sum(), each[name]
+            ((bounded(fixed) - baseline) * entry.build(each).log_prob(fixed)).sum(), each[name]
         )
         gap = (pathwise - score).reshape(NUM_DRAWS, -1)
         error = gap.std(0) / NUM_DRAWS**0.5
@@ -118,7 +118,7 @@ def test_compiles_and_maps(entry):
     kernel_key = kernels.Key(5)
 
     def both(tensors, x):
-        d = entry.family(**tensors)
+        d = entry.build(tensors)
         return d.log_prob(x), d.sample((4,), generator=kernel_key)
 
     tensors = parameters(entry.settings, torch.float32, stack=True)
@@ -127,7 +127,7 @@ def test_compiles_and_maps(entry):
     for ours, eager in zip(compiled, both(tensors, x), strict=True):
         torch.testing.assert_close(ours, eager, rtol=1e-4, atol=1e-5)
     log_prob, draws = torch.vmap(
-        lambda t: (entry.family(**t).log_prob(x[0]), entry.family(**t).sample((3,))), randomness="different"
+        lambda t: (entry.build(t).log_prob(x[0]), entry.build(t).sample((3,))), randomness="different"
     )({n: v[:1].expand(2, *v.shape[1:]) for n, v in tensors.items()})
     torch.testing.assert_close(log_prob, compiled[0][:1].expand(2), rtol=1e-4, atol=1e-5)
     assert not torch.equal(draws[0], draws[1])
@@ -148,7 +148,7 @@ def test_batches_expand_and_become_events(entry):
     one = entry.make(0)
     for empty in (
         one.expand((0,)),
-        entry.family(**{n: v.expand(0, *v.shape) for n, v in parameters([entry.settings[0]], torch.float64).items()}),
+        entry.build({n: v.expand(0, *v.shape) for n, v in parameters([entry.settings[0]], torch.float64).items()}),
     ):
         assert empty.sample((2,)).shape == (2, 0, *event)
         assert empty.log_prob(x[0].expand(0, *event)).shape == (0,)
@@ -171,7 +171,7 @@ def test_it_is_torchs_and_survives_pickling_and_copying(entry):
 def test_wrong_parameters_and_values_are_refused_by_name(entry):
     for name, value in entry.bad.items():
         with pytest.raises(ValueError, match=name):
-            entry.family(**parameters([{**entry.settings[0], name: value}], torch.float64))
+            entry.build(parameters([{**entry.settings[0], name: value}], torch.float64))
     if entry.outside is not None:
         with pytest.raises(ValueError, match=f"value of {entry.family.__name__}"):
             entry.make(0).log_prob(torch.tensor(entry.outside, dtype=torch.float64))

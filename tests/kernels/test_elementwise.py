@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -47,9 +50,10 @@ def test_large_tensors_are_worked_on_in_blocks():
         sizes.append(x.numel())
         return 2 * x
 
-    x = torch.arange(5.0 * BLOCK + 3).view(1, -1).expand(2, -1)
+    size = BLOCK // 4
+    x = torch.arange(5.0 * size + 3).view(1, -1).expand(2, -1)
     torch.testing.assert_close(double(x), 2 * x)
-    assert max(sizes) == BLOCK
+    assert max(sizes) == size
 
 
 def test_an_argument_without_derivative_gets_no_gradient():
@@ -70,3 +74,8 @@ def test_numbers_and_integers_follow_the_floating_tensors():
         power(2.0, 3.0)
     with pytest.raises(TypeError, match="got: torch.complex64, float"):
         power(torch.ones(1, dtype=torch.complex64), 3.0)
+
+
+def test_importing_the_library_does_not_import_the_compiler():
+    code = "import sys, posterity as pt; pt.bayesianize, pt.bijectors; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

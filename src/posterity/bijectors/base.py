@@ -265,7 +265,7 @@ class Bijector(Transform):
             )
 
     def _check_values(self, what: str, value: Tensor, constraint: constraints.Constraint) -> None:
-        if not validation_enabled() or value.device.type == "meta":
+        if not validation_enabled() or value.device.type == "meta" or value.numel() == 0:
             return
         valid: Tensor = constraint.check(value)
         # The one reduction to a Python bool that torch.vmap lets through.

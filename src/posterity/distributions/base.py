@@ -19,7 +19,7 @@ from torch.types import _size
 from posterity.distributions.cumulative import integrated_cdf
 from posterity.distributions.fitting import fit_data, maximum_likelihood, standard_start
 from posterity.distributions.masses import summed_cdf, summed_quantile
-from posterity.distributions.parameters import alike, broadcast_parameters, broadcastable, is_wrapped
+from posterity.distributions.parameters import alike, broadcast_parameters, broadcastable, is_plain, is_wrapped
 from posterity.distributions.quantiles import continuous_quantile, integer_quantile
 from posterity.distributions.supports import support_ends
 from posterity.kernels import Source, uniform
@@ -305,10 +305,12 @@ class Distribution(torch.distributions.Distribution):
 
     def _open_uniform(self, sample_shape: _size, generator: Source) -> Tensor:
         """Uniform numbers that are never 0 or 1, of shape `sample_shape + batch_shape + event_shape`."""
-        like = self._like()
-        u = uniform(self._extended_shape(sample_shape), source=generator, dtype=like.dtype, device=like.device)
+        like, shape = self._like(), self._extended_shape(sample_shape)
         # torch's are multiples of eps / 2 in [0, 1). A quarter of a step more keeps them from 0, and rounds back below 1.
-        return u.add_(torch.finfo(u.dtype).eps / 8)
+        shift = torch.finfo(like.dtype).eps / 8
+        if (generator is None or isinstance(generator, torch.Generator)) and is_plain():
+            return like.new_empty(shape).uniform_(shift, 1.0, generator=generator)
+        return uniform(shape, source=generator, dtype=like.dtype, device=like.device).add_(shift)
 
     def _accumulated(self, what: str, value: Tensor) -> Tensor:
         self._refuse_vectors(what)
@@ -371,7 +373,11 @@ class Distribution(torch.distributions.Distribution):
 
     def _like(self) -> Tensor:
         """A tensor of this distribution's floating dtype and device."""
-        return cast(Tensor, next(self.__dict__[name] for name in self.arg_constraints if name in self.__dict__))
+        given = self.__dict__
+        for name in self.arg_constraints:
+            if name in given:
+                return cast(Tensor, given[name])
+        raise AttributeError(f"{type(self).__name__} holds none of the parameters that its arg_constraints name.")
 
     def _check_values(self, name: str, value: Tensor, constraint: constraints.Constraint) -> None:
         validates = self._validate_values
@@ -379,16 +385,21 @@ class Distribution(torch.distributions.Distribution):
             return
         if value.is_meta or value.numel() == 0:
             return
-        if value.dim() == 0 and type(constraint) in _OF_NUMBERS and not is_wrapped(value):
-            # A tenth of the time that the operations on a tensor take.
-            if constraint.check(value.item()) is True:
+        if not is_wrapped(value):
+            # A tenth of the time that the check's own operations take.
+            if value.dim() == 0 and type(constraint) in _OF_NUMBERS:
+                if constraint.check(value.item()) is True:
+                    return
+            elif value.is_floating_point() and _plainly_valid(value, constraint):
                 return
         valid: Tensor = constraint.check(value)
         # The one reduction to a Python bool that torch.vmap lets through (torch's distributions use it too).
         if torch._is_all_true(valid):
             return
         first = (~valid).reshape(-1).to(torch.int64).argmax().reshape(1)
-        offender = value.reshape(valid.numel(), -1).index_select(0, first).squeeze()
+        # Bounds may have a batch shape that the value has not.
+        events = value.broadcast_to(valid.shape + value.shape[value.dim() - constraint.event_dim :])
+        offender = events.reshape(valid.numel(), -1).index_select(0, first).squeeze()
         raise ValueError(
             f"{name} of {type(self).__name__} must satisfy {constraint!r}, but this tensor of shape "
             f"{tuple(value.shape)} holds {offender!s}. Correct the value, or switch value checks off with "
@@ -429,6 +440,29 @@ _OF_NUMBERS = {
 }
 
 
+def _plainly_valid(value: Tensor, constraint: constraints.Constraint) -> bool:
+    """Whether one reduction of a floating tensor shows that all its entries are valid; a NaN goes through it."""
+    kind = type(constraint)
+    if kind is constraints.independent:
+        constraint = cast(Any, constraint).base_constraint
+        kind = type(constraint)
+    if kind not in _OF_NUMBERS:
+        return False
+    value = value.detach() if value.requires_grad else value
+    if constraint is constraints.real:
+        total = value.sum().item()
+        return total == total
+    if hasattr(constraint, "lower_bound") and not isinstance(constraint.lower_bound, Number):
+        return False
+    if kind is _AboveOnly or kind is _AtLeast:
+        return constraint.check(value.amin().item()) is True
+    if kind is _Between:
+        least, greatest = value.aminmax()
+        return constraint.check(least.item()) is True and constraint.check(greatest.item()) is True
+    return False
+
+
+_AboveOnly, _AtLeast, _Between = map(type, (constraints.positive, constraints.nonnegative, constraints.unit_interval))
 _TORCH_BASES = (torch.distributions.Distribution, torch.distributions.ExponentialFamily)
 
 

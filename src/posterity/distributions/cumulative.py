@@ -26,7 +26,8 @@ def integrated_cdf(d: Distribution, value: Tensor, *, above: bool) -> Tensor:
     """
     shape = torch.broadcast_shapes(value.shape, d.batch_shape)
     with torch.no_grad():
-        landmarks = d._landmarks().reshape(-1, *(1,) * (len(shape) - len(d.batch_shape)), *d.batch_shape)
+        landmarks = d._landmarks()
+        landmarks = landmarks.reshape(len(landmarks), *(1,) * (len(shape) - len(d.batch_shape)), *d.batch_shape)
         lower, upper = (end.expand(shape) for end in support_ends(d))
         span = (landmarks.amax(0) - landmarks.amin(0)).expand(shape)
         steps = 0.5 ** torch.arange(_HALVINGS + 1, dtype=span.dtype, device=span.device)

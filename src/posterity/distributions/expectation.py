@@ -72,7 +72,7 @@ def _integral(
     with torch.no_grad():
         lower, upper = p.icdf(p._level(0.0)), p.icdf(p._level(1.0))
         cuts = [d._landmarks() for d in (p, *others) if isinstance(d, Distribution)]
-        aligned = [c.reshape(-1, *(1,) * (len(batch_shape) + 1 - c.dim()), *c.shape[1:]) for c in cuts]
+        aligned = [c.reshape(len(c), *(1,) * (len(batch_shape) + 1 - c.dim()), *c.shape[1:]) for c in cuts]
         points = torch.cat([c.expand(-1, *batch_shape) for c in aligned]).clamp(lower, upper).sort(0).values
 
     def integrand(x: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from torch.types import _size
 from posterity.distributions.base import Distribution
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
+from posterity.distributions.location_scale import is_spare
+from posterity.distributions.tail_noise import exponential_noise
 from posterity.kernels import Source
 
 
@@ -38,7 +40,7 @@ class Exponential(Distribution, torch.distributions.Exponential):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        return self.rate.log() - self.rate * self._checked_value(value, support=True)
+        return torch.addcmul(self.rate.log(), self.rate, self._checked_value(value, support=True), value=-1)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""
@@ -65,8 +67,9 @@ class Exponential(Distribution, torch.distributions.Exponential):
         return -torch.log1p(-self._checked_level(value)) / self.rate
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
-        """Draws by the inverse survival function of uniform noise, of shape `sample_shape + batch_shape`."""
-        return -self._open_uniform(sample_shape, generator).log() / self.rate
+        """Draws `noise / rate`, of shape `sample_shape + batch_shape`."""
+        noise = exponential_noise(self, sample_shape, generator)
+        return noise.div_(self.rate) if is_spare() else noise / self.rate
 
     @classmethod
     def fit(cls, data: Tensor, weights: Tensor | None = None) -> Self:

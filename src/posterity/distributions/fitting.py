@@ -167,6 +167,9 @@ def _bfgs(loss: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
             break
         direction = -(inverse @ gradient.unsqueeze(-1)).squeeze(-1)
         slope = (direction * gradient).sum(-1)
+        # What is left to gain is lost in the rounding of the loss: steps would be taken at random.
+        stuck = stuck | (active & (-slope <= 4 * torch.finfo(u.dtype).eps * value.abs()))
+        active = active & ~stuck
         # No step is longer than 2 in unconstrained units, so that the first ones stay on the data's scale.
         length = torch.where(active, (2 / direction.norm(dim=-1)).clamp(max=1), 0)
         for _ in range(_MAX_HALVINGS):

@@ -9,6 +9,7 @@ from torch.types import _size
 
 from posterity.distributions.base import Distribution
 from posterity.distributions.kl import register_kl
+from posterity.distributions.location_scale import located
 from posterity.kernels import Source
 
 
@@ -44,8 +45,9 @@ class Gumbel(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        z = self._standardised(value, support=True)
-        return -z - (-z).exp() - self.scale.log()
+        # Of the standardised value's negative.
+        y = (self.loc - self._checked_value(value, support=True)) / self.scale
+        return (y - y.exp()).sub_(self.scale.log())
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""
@@ -78,7 +80,7 @@ class Gumbel(Distribution):
         """Draws by the inverse cdf of uniform noise, of shape `sample_shape + batch_shape`."""
         # Of 1 - u: the noise is finest near 0, and the right tail is the long one.
         u = self._open_uniform(sample_shape, generator)
-        return self.loc - self.scale * (-torch.log1p(-u)).log()
+        return located(u.neg_().log1p_().neg_().log_().neg_(), self.loc, self.scale)
 
     @property
     def mean(self) -> Tensor:

@@ -45,11 +45,9 @@ def kl_divergence(p: torch.distributions.Distribution, q: torch.distributions.Di
             "use to_event() on one of them."
         )
     broadcast_shapes("batch shapes of p and q", p=p.batch_shape, q=q.batch_shape)
-    formula = _FORMULAS.get((type(p), type(q)))
-    if formula is not None:
-        return formula(p, q)
+    formula = _FORMULAS.get((type(p), type(q)), torch.distributions.kl_divergence)
     try:
-        return torch.distributions.kl_divergence(p, q)
+        return formula(p, q)
     except NotImplementedError:
         if not isinstance(p, Distribution) or not _enumerable(p):
             raise

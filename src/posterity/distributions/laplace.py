@@ -12,6 +12,7 @@ from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.distributions.location_scale import located
 from posterity.distributions.normal import Normal
+from posterity.distributions.parameters import is_plain
 from posterity.kernels import Source, uniform
 
 
@@ -46,7 +47,7 @@ class Laplace(Distribution, torch.distributions.Laplace):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         z = self._standardised(value, support=True)
-        return -z.abs() - self.scale.log() - math.log(2)
+        return (self.scale.log() + math.log(2)).add(z.abs()).neg_()
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""
@@ -73,15 +74,23 @@ class Laplace(Distribution, torch.distributions.Laplace):
         return self.loc + self.scale * torch.where(level < 0.5, below, above)
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
-        """Draws by the inverse cdf of noise that is never 0 or 1, of shape `sample_shape + batch_shape`."""
-        shape = self._extended_shape(sample_shape)
-        u = uniform(shape, source=generator, dtype=self.loc.dtype, device=self.loc.device)
-        # torch's uniform numbers are multiples of eps / 2 in [0, 1). Half a step more, exact once they are
-        # centred, makes them symmetric and keeps them from 0 and from both ends.
-        half_step = torch.finfo(u.dtype).eps / 4
-        centred = u.sub_(0.5).add_(half_step).clamp_(max=0.5 - half_step)
-        size = centred.abs().mul_(-2).log1p_()  # the size's negative: `copysign` takes care of that
-        return located(size.copysign_(centred), self.loc, self.scale)
+        """Draws by the inverse cdf of noise that is never 0, of shape `sample_shape + batch_shape`."""
+        signed = self._signed_uniform(sample_shape, generator)
+        size = signed.abs().log_()  # the size's negative: `copysign` takes care of that
+        return located(size.copysign_(signed), self.loc, self.scale)
+
+    def _signed_uniform(self, sample_shape: _size, generator: Source) -> Tensor:
+        """Uniform numbers on (-1, 1), symmetric and never 0."""
+        like, shape = self.loc, self._extended_shape(sample_shape)
+        # torch's uniform numbers are multiples of eps / 2 in [0, 1). Half a step more, exact once they are centred,
+        # makes them symmetric and keeps them from 0.
+        half_step = torch.finfo(like.dtype).eps / 2
+        if like.is_cpu and (generator is None or isinstance(generator, torch.Generator)) and is_plain():
+            return like.new_empty(shape).uniform_(half_step - 1, 1.0, generator=generator)
+        u = uniform(shape, source=generator, dtype=like.dtype, device=like.device)
+        signed = u.mul_(2).add_(half_step - 1)
+        # Other devices know numbers between those multiples.
+        return torch.where(signed == 0, half_step, signed)
 
     @property
     def median(self) -> Tensor:

@@ -1,5 +1,7 @@
 """Torch's own distributions taken in, so that users may hand them to whatever this floor builds."""
 
+import importlib
+import inspect
 from typing import Any, Self, cast
 
 import torch
@@ -8,10 +10,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
-from posterity.distributions.categorical import Categorical
 from posterity.distributions.independent import Independent
-from posterity.distributions.laplace import Laplace
-from posterity.distributions.normal import Normal
 from posterity.kernels import Source
 
 
@@ -29,17 +28,43 @@ def lift(distribution: torch.distributions.Distribution) -> Distribution:
     """
     if isinstance(distribution, Distribution):
         return distribution
-    if type(distribution) is torch.distributions.Normal:
-        return Normal(distribution.loc, distribution.scale)
-    if type(distribution) is torch.distributions.Laplace:
-        return Laplace(distribution.loc, distribution.scale)
-    if type(distribution) is torch.distributions.Categorical:
-        return Categorical(logits=distribution.logits)
-    if type(distribution) is torch.distributions.Independent:
-        return Independent(lift(distribution.base_dist), distribution.reinterpreted_batch_ndims)
     if not isinstance(distribution, torch.distributions.Distribution):
         raise TypeError(f"a torch.distributions.Distribution is needed, but this is a {type(distribution).__name__}.")
+    if type(distribution) is torch.distributions.Independent:
+        return Independent(lift(distribution.base_dist), distribution.reinterpreted_batch_ndims)
+    # The package, not its modules one by one: what it hands on is what has been written.
+    ours = getattr(importlib.import_module("posterity.distributions"), type(distribution).__name__, None)
+    if ours is not None and type(distribution) is getattr(torch.distributions, type(distribution).__name__, None):
+        arguments = _arguments(ours, distribution)
+        if arguments is not None:
+            return cast(Distribution, ours(**arguments))
     return Lifted(distribution)
+
+
+def _arguments(family: type[Distribution], distribution: torch.distributions.Distribution) -> dict[str, Any] | None:
+    """What the constructor of `family` takes, from torch's attributes of the same names; None where one lacks."""
+    found: dict[str, Any] = {}
+    for name, parameter in inspect.signature(family).parameters.items():
+        if name == "validate_args" or name in _OTHER_FORMS or (name in _PAIR and name != _given(distribution)):
+            continue
+        name_there = _OTHER_NAMES.get(name, name)
+        if hasattr(distribution, name_there):
+            found[name] = getattr(distribution, name_there)
+        elif parameter.default is parameter.empty:
+            return None
+    return found
+
+
+# Of these, one is given; scale_tril torch has always.
+_PAIR = ("probs", "logits")
+_OTHER_FORMS = ("covariance_matrix", "precision_matrix")
+_OTHER_NAMES = {"base_distribution": "base_dist"}
+
+
+def _given(distribution: torch.distributions.Distribution) -> str:
+    """Which of `probs` and `logits` the user gave: torch's conversion of the other is clamped."""
+    given = getattr(distribution, "_param", None)
+    return "probs" if given is not None and distribution.__dict__.get("probs") is given else "logits"
 
 
 class Lifted(Distribution):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from posterity.distributions.parameters import is_wrapped
+from posterity.distributions.parameters import is_plain
 
 
 def located(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
@@ -18,7 +18,24 @@ def located(noise: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         >>> located(torch.ones(2, 3), torch.zeros(3), torch.ones(3)).shape
         torch.Size([2, 3])
     """
-    # Fresh memory costs more than the arithmetic; but neither a graph nor `torch.func` likes it to be written over.
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or any(map(is_wrapped, (noise, loc, scale))):
+    if not is_spare():
         return torch.addcmul(loc, scale, noise)
     return noise.mul_(scale).add_(loc)
+
+
+def scaled(noise: Tensor, scale: Tensor) -> Tensor:
+    """`scale * noise`, otherwise as `located`.
+
+    Example:
+        >>> scaled(torch.ones(2, 3), torch.ones(3)).shape
+        torch.Size([2, 3])
+    """
+    return noise.mul_(scale) if is_spare() else noise * scale
+
+
+def is_spare() -> bool:
+    """Whether fresh noise may be overwritten by what is made of it and of parameters.
+
+    Fresh memory costs more than the arithmetic; but neither a graph nor `torch.func` likes it to be written over.
+    """
+    return not torch.is_grad_enabled() and is_plain()

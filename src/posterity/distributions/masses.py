@@ -49,9 +49,9 @@ def summed_cdf(d: Distribution, value: Tensor, *, above: bool) -> Tensor:
     """P(X <= value), or P(X > value), by summing the table of masses."""
     values, masses = mass_table(d)
     sums = masses.flip(0).cumsum(0).flip(0) if above else masses.cumsum(0)
-    none = torch.zeros_like(sums[:1])
-    # Entry i: the mass of the first i values, or of those from the i-th on.
-    sums = torch.cat([sums, none] if above else [none, sums])
+    none, all_ = torch.zeros_like(sums[:1]), torch.ones_like(sums[:1])
+    # Entry i: the mass of the first i values, or of those from the i-th on; that of all without rounding.
+    sums = torch.cat([all_, sums[1:], none] if above else [none, sums[:-1], all_])
     shape = torch.broadcast_shapes(value.shape, d.batch_shape)
     flat = value.expand(shape).reshape(-1, *d.batch_shape)
     count = (flat.floor() - values[0] + 1).clamp(0, len(values)).long()

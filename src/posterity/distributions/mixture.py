@@ -18,8 +18,11 @@ from posterity.distributions.base import Distribution
 from posterity.distributions.categorical import Categorical
 from posterity.distributions.expectation import expectation
 from posterity.distributions.lifted import lift
+from posterity.distributions.modes import search_mode
 from posterity.distributions.parameters import broadcast_shapes
 from posterity.kernels import Key, Source
+
+_MAX_CUTS = 256
 
 
 class FiniteMixture(Distribution):
@@ -109,13 +112,13 @@ class FiniteMixture(Distribution):
                 rank = len(self.event_shape)
                 index = best.reshape(best.shape + (1,) * rank).expand(1, *self.batch_shape, *self.event_shape)
                 return values.gather(0, index).squeeze(0)
-            if self.event_shape or self._is_discrete():
+            if self.event_shape:
                 raise NotImplementedError(
                     f"{type(self).__name__}.mode is searched for on a line or in a finite support only, but "
                     f"the events have shape {tuple(self.event_shape)}: maximise log_prob from the "
                     "components' modes."
                 )
-            return self._golden_section(self._landmarks())
+            return search_mode(self) if self._is_discrete() else self._golden_section(self._each_landmarks())
 
     def entropy(self) -> Tensor:
         """Entropy in nats, of shape `batch_shape`: summed, or integrated to the accuracy of `expectation`.
@@ -163,6 +166,15 @@ class FiniteMixture(Distribution):
         return bool(cast(constraints.Constraint, self.support).is_discrete)
 
     def _landmarks(self) -> Tensor:
+        points = self._each_landmarks()
+        if len(points) <= _MAX_CUTS:
+            return points
+        # Every node of a quadrature costs a density of every component: the number of cuts must not grow with theirs.
+        # Where the thinned cuts are too coarse, the quadrature refines them itself.
+        kept = torch.linspace(0, len(points) - 1, _MAX_CUTS, device=points.device).round().long()
+        return points.sort(0).values[kept]
+
+    def _each_landmarks(self) -> Tensor:
         points = self._each(lambda d: d._landmarks(), 0)
         return points.movedim(-1, 0).flatten(0, 1)
 
@@ -303,6 +315,10 @@ class _EveryComponent(constraints.Constraint):
         self.component = component
         self.is_discrete = component.is_discrete
         self.event_dim = component.event_dim
+        for name, narrowest in (("lower_bound", torch.amax), ("upper_bound", torch.amin)):
+            bound = getattr(component, name, None)
+            if bound is not None:
+                setattr(self, name, narrowest(bound, -1) if isinstance(bound, Tensor) and bound.dim() else bound)
 
     def check(self, value: Tensor) -> Tensor:
         valid: Tensor = self.component.check(value.unsqueeze(-1 - self.event_dim))

@@ -148,6 +148,11 @@ def is_wrapped(value: Tensor) -> bool:
     return type(value) not in (Tensor, torch.nn.Parameter) or torch._C._functorch.is_functorch_wrapped_tensor(value)
 
 
+def is_plain() -> bool:
+    """Whether code runs as it stands: neither captured in a graph nor under a transform of `torch.func`."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is None
+
+
 def broadcastable(a: torch.Size, b: torch.Size) -> bool:
     """Whether two shapes broadcast against each other."""
     return all(i == j or i == 1 or j == 1 for i, j in zip(reversed(a), reversed(b), strict=False))

@@ -54,8 +54,17 @@ def point_inside(d: torch.distributions.Distribution, like: Tensor | None = None
     zeros = torch.zeros(shape, dtype=like.dtype, device=like.device)
     if support.is_discrete:
         if d.event_shape:
+            if isinstance(support, constraints.multinomial):
+                total = torch.zeros_like(zeros[..., :1]) + torch.as_tensor(support.upper_bound).unsqueeze(-1)
+                return torch.cat([total.to(zeros.dtype), zeros[..., 1:]], dim=-1)
             return d.enumerate_support()[0] if d.has_enumerate_support else zeros
         lower, upper = support_ends(d, like)
         return torch.where(lower.isfinite(), lower, torch.where(upper.isfinite(), upper, zeros))
+    if isinstance(support, constraints.interval) and not d.event_shape:
+        # Its ends may be infinite, of which a bijector onto an interval knows nothing.
+        lower, upper = support_ends(d, like)
+        middle = torch.where(lower.isfinite(), lower, 0).lerp(torch.where(upper.isfinite(), upper, 0), 0.5)
+        one_sided = torch.where(lower.isfinite(), lower + 1, torch.where(upper.isfinite(), upper - 1, zeros))
+        return torch.where(lower.isfinite() & upper.isfinite(), middle, one_sided)
     onto = torch.distributions.biject_to(support)
     return cast(Tensor, onto(zeros.new_zeros(onto.inverse_shape(shape)))).expand(shape)

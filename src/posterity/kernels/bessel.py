@@ -5,12 +5,15 @@ power series and the continued fraction below it.
 """
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from posterity.kernels.bessel_expansions import logarithmic_expansion, ratio_expansions, uniform_expansion
 from posterity.kernels.elementwise import elementwise
+
+_Table = TypeVar("_Table")
 
 
 def _log_ive_curvature(order: Tensor, x: Tensor, value: Tensor) -> Tensor:
@@ -22,7 +25,7 @@ def _log_ive_curvature(order: Tensor, x: Tensor, value: Tensor) -> Tensor:
 def _log_ive_slope(order: Tensor, x: Tensor) -> Tensor:
     """I'/I - 1, without the cancellation of large arguments."""
     x, s, q, large = _polar(order, x)
-    correction = _series(_LOGARITHMIC[x.dtype], q, s)
+    correction = _series(_for(_LOGARITHMIC, x), q, s)
     above = (order * (order / (s + x)) + s * correction) / x
     small_order, small_x = _small(order, x)
     below = small_x * _continued_fraction(small_order, small_x) - 1 + torch.where(order == 0, 0, order / x)
@@ -55,7 +58,7 @@ def log_ive(order: Tensor, x: Tensor) -> Tensor:
         torch.log1p((order + order * (order / (s + x))) / torch.maximum(x, order)),
     )
     above = (order * (order / (s + x)) - order * angle) - 0.5 * s.log() - 0.5 * math.log(2 * math.pi)
-    above = above + torch.log1p(_series(_UNIFORM[x.dtype], q, s))
+    above = above + torch.log1p(_series(_for(_UNIFORM, x), q, s))
     small_order, small_x = _small(order, x)
     prefactor = torch.xlogy(small_order, small_x / 2) - torch.lgamma(small_order + 1) - small_x
     below = prefactor + torch.log1p(_power_series(small_order, small_x))
@@ -111,7 +114,7 @@ def _ratio_curvature(order: Tensor, x: Tensor) -> Tensor:
     x, s, q, large = _polar(below_order, x)
     sum_ = s + below_order
     lead = -below_order * (x / s) * ((2 * s + below_order) / s) / s / sum_ / sum_
-    above = lead - (x / s) / s * _series(_RATIO_CURVATURE[x.dtype], q, s) / s
+    above = lead - (x / s) / s * _series(_for(_RATIO_CURVATURE, x), q, s) / s
     small_order, small_x = _small(below_order, x)
     next_ratio = _continued_fraction(small_order + 1, small_x)
     ratio = 1 / (2 * small_order + 2 + small_x.square() * next_ratio)
@@ -139,7 +142,7 @@ def bessel_ratio_slope(order: Tensor, x: Tensor) -> Tensor:
     """
     below_order = order - 1
     x, s, q, large = _polar(below_order, x)
-    above = below_order / s / (s + below_order) - _series(_RATIO_SLOPE[x.dtype], q, s) / s
+    above = below_order / s / (s + below_order) - _series(_for(_RATIO_SLOPE, x), q, s) / s
     small_order, small_x = _small(below_order, x)
     next_ratio = _continued_fraction(small_order + 1, small_x)
     ratio = 1 / (2 * small_order + 2 + small_x.square() * next_ratio)
@@ -170,7 +173,7 @@ def bessel_ratio(order: Tensor, x: Tensor) -> Tensor:
     """
     below_order, argument = order - 1, x
     x, s, q, large = _polar(below_order, x)
-    above = x / (s + below_order) - (x / s) * _series(_RATIO[x.dtype], q, s)
+    above = x / (s + below_order) - (x / s) * _series(_for(_RATIO, x), q, s)
     small_order, small_x = _small(below_order, x)
     result = torch.where(large, above, small_x * _continued_fraction(small_order, small_x))
     return torch.where((order < 1) | (argument < 0), math.nan, result)
@@ -196,7 +199,7 @@ def bessel_ratio_complement(order: Tensor, x: Tensor) -> Tensor:
     below_order, argument = order - 1, x
     x, s, q, large = _polar(below_order, x)
     lead = below_order * (1 + below_order / (s + x)) / (s + below_order)
-    above = lead + (x / s) * _series(_RATIO[x.dtype], q, s)
+    above = lead + (x / s) * _series(_for(_RATIO, x), q, s)
     small_order, small_x = _small(below_order, x)
     result = torch.where(large, above, 1 - small_x * _continued_fraction(small_order, small_x))
     result = torch.where(argument == math.inf, 0, result)
@@ -259,32 +262,40 @@ _RATIO_SLOPE = {dtype: ratio_expansions(n)[1] for dtype, n in _NUM_ORDERS.items(
 _RATIO_CURVATURE = {dtype: ratio_expansions(n)[2] for dtype, n in _NUM_ORDERS.items()}
 
 
+def _for(by_type: dict[torch.dtype, _Table], x: Tensor) -> _Table:
+    if x.dtype not in by_type:
+        raise TypeError(
+            f"Bessel functions take float32 and float64, but got {x.dtype}: convert with .to(torch.float32)."
+        )
+    return by_type[x.dtype]
+
+
 def _polar(order: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     x = x.clamp(0, torch.finfo(x.dtype).max / 8)
     s = torch.hypot(order, x)
-    large = s >= _REACH[x.dtype]
-    s = torch.where(s < _REACH[x.dtype], _REACH[x.dtype], s)
+    large = s >= _for(_REACH, x)
+    s = torch.where(s < _for(_REACH, x), _for(_REACH, x), s)
     return x, s, (order / s).square().clamp(max=1), large
 
 
 def _small(order: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    reach = _REACH[x.dtype]
+    reach = _for(_REACH, x)
     return order.clamp(max=reach), x.clamp(max=reach)
 
 
 def _power_series(order: Tensor, x: Tensor) -> Tensor:
     quarter = 0.25 * x.square()
     total = torch.zeros_like(x)
-    for k in range(_NUM_TERMS[x.dtype], 0, -1):
+    for k in range(_for(_NUM_TERMS, x), 0, -1):
         total = quarter / (k * (order + k)) * (1 + total)
     return total
 
 
 def _continued_fraction(order: Tensor, x: Tensor) -> Tensor:
     """I_{order + 1}(x) / (x I_order(x)), for orders of at least -1/2."""
-    square, top = x.square(), order + _NUM_LEVELS[x.dtype]
+    square, top = x.square(), order + _for(_NUM_LEVELS, x)
     ratio = 1 / (top + 0.5 + (square + (top + 1).square()).sqrt())
-    for level in range(_NUM_LEVELS[x.dtype], 0, -1):
+    for level in range(_for(_NUM_LEVELS, x), 0, -1):
         ratio = 1 / (2 * (order + level) + square * ratio)
     return ratio
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from posterity.kernels.tracing import expm1, once, weighted_sums
+
 RAISED = 10
 NODES = 18
 # The quadrature ends where the integrand has fallen by this many e-folds.
@@ -47,12 +49,17 @@ def oriented(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, tuple[
     The side is that of the convergence criterion of DLMF 8.17.22, on which neither tail is lost to cancellation.
     """
     direct = x * (a + b + 2) <= a + 1
-    pick = torch.where
-    return direct, (pick(direct, a, b), pick(direct, b, a), pick(direct, x, y), pick(direct, y, x))
+
+    def pick(one: Tensor, other: Tensor) -> Tensor:
+        return once(torch.where(direct, one, other))
+
+    return direct, (pick(a, b), pick(b, a), pick(x, y), pick(y, x))
 
 
-def tail(a: Tensor, b: Tensor, x: Tensor, y: Tensor, order: int = 0) -> Tail:
+def tail(a: Tensor, b: Tensor, x: Tensor, y: Tensor, order: int = 0, log_peak: Tensor | None = None) -> Tail:
     r"""The lower tail at x = 1 - y, for oriented arguments, with derivatives up to `order`.
+
+    `log_peak`, where it is known already, is `log_scale(a, b) + log(a)`, which is symmetric in a and b.
 
     With $n = a + b$ and $P = x^a y^b / (a B(a, b))$, DLMF 8.17.20 applied k times and the substitution
     $t / (1 - t) = e^{-v} x / y$ in DLMF 8.17.1 give $I_x(a, b) = P (\sum_k Q_k + C \int_0^\infty e^h dv)$,
@@ -78,26 +85,29 @@ def tail(a: Tensor, b: Tensor, x: Tensor, y: Tensor, order: int = 0) -> Tail:
     # Near either end of x the form that subtracts nothing: in 1 - x (1 - e^-v), or in e^v (1 - x (1 - e^-v)).
     left = x < y
     small = torch.minimum(x, y)
-    rate, power = torch.where(left, a + RAISED, b), n + RAISED
-    width = _width(a, b, x, y, rate, power)
-    quadrature = _Moments(x, order)
-    integral = torch.zeros_like(x)
+    rate, power = once(torch.where(left, a + RAISED, b)), n + RAISED
+    width = once(_width(a, b, x, y, rate, power))
     rate_width = rate * width
-    for node, weight in _RULE:
-        log = torch.log1p(small * torch.expm1(width * node))
-        value = weight * torch.exp(rate_width * node - power * log)
-        integral = integral + value
-        if order:
-            far = width * node - log
-            near = -log
-            by_a, by_b = torch.where(left, far, near), torch.where(left, near, far)
-            log_a, log_b, *curvatures = logs.values()
-            quadrature.add(value, (log_a + by_a, log_b + by_b, *curvatures))
+
+    def terms(node: float | Tensor) -> list[Tensor]:
+        stretched = width * node
+        log = torch.log1p(small * expm1(stretched))
+        value = (rate_width * node).sub_(power * log).exp_()
+        if not order:
+            return [value]
+        by_a, by_b = torch.where(left, stretched - log, -log), torch.where(left, -log, stretched - log)
+        log_a, log_b, *curvatures = logs.values()
+        moments = _Moments(x, order)
+        moments.add(value, (log_a + by_a, log_b + by_b, *curvatures))
+        return [value, *moments.sums]
+
+    integral, *moments = weighted_sums(terms, _RULE, x)
     scale = factor * width.abs()
-    result = Tail(log_prefactor(a, b, x, y), total + scale * integral)
+    scaled = log_scale(a, b) if log_peak is None else log_peak - torch.log(a)
+    result = Tail(_exponent(a, b, x, y) + scaled, total + scale * integral)
     if not order:
         return result
-    means = [(s + scale * q) / result.total for s, q in zip(series.sums, quadrature.sums, strict=True)]
+    means = [(s + scale * q) / result.total for s, q in zip(series.sums, moments, strict=True)]
     psi = torch.digamma(n)
     gradient = (
         torch.log(x) + psi - torch.digamma(a + 1) + means[0],
@@ -119,10 +129,14 @@ def log_prefactor(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
     Source: Loader (2000), Fast and accurate computation of binomial probabilities.
     """
+    return _exponent(a, b, x, y) + log_scale(a, b)
+
+
+def _exponent(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """What x adds to `log_prefactor` where it is not the mean."""
     n = a + b
     residual = x * b - y * a
-    exponent = _deviance(a, residual / a, x * (n / a)) + _deviance(b, -residual / b, y * (n / b))
-    return exponent + log_scale(a, b)
+    return _deviance(a, residual / a, x * (n / a)) + _deviance(b, -residual / b, y * (n / b))
 
 
 def log_scale(a: Tensor, b: Tensor) -> Tensor:
@@ -139,14 +153,14 @@ def _deviance(count: Tensor, relative: Tensor, ratio: Tensor) -> Tensor:
 def _stirling(z: Tensor) -> Tensor:
     """The error of Stirling's formula (DLMF 5.11.1), for small z by ten steps of the recurrence."""
     is_small = z < 10
-    shifted = torch.where(is_small, z + 10, z)
-    inverse = 1 / shifted
+    shifted = once(torch.where(is_small, z + 10, z))
+    inverse = once(1 / shifted)
     square = inverse * inverse
     series = torch.full_like(z, _STIRLING[-1])
     for coefficient in _STIRLING[-2::-1]:
         series = series * square + coefficient
     series = series * inverse
-    low = z.clamp(max=10.0)
+    low = once(z.clamp(max=10.0))
     product = low
     for k in range(1, 10):
         product = product * (low + k)
@@ -161,9 +175,9 @@ def _width(a: Tensor, b: Tensor, x: Tensor, y: Tensor, rate: Tensor, power: Tens
     slope = (y * a - x * b) + RAISED * y
     width = 2 * FALL / (slope + torch.sqrt(slope * slope + 2 * FALL * power * x * y))
     steep = torch.log1p(torch.expm1(((FALL + b * width) / power).clamp(max=50.0)) / y)
-    width = torch.where(left, -width, torch.minimum(width, steep))
+    width = once(torch.where(left, -width, torch.minimum(width, steep)))
     # The logarithm of the integrand is concave, so that one Newton step never falls short.
-    rise = torch.expm1(width)
+    rise = expm1(width)
     height = rate * width - power * torch.log1p(small * rise) + FALL
     return width - height / (rate - power * small * (rise + 1) / (1 + small * rise))
 

@@ -14,8 +14,8 @@ from torch.nn import Parameter
 
 Values = Callable[..., Tensor]
 
-# Elements that are worked on at a time in eager mode: the temporaries of a long formula then stay in the cache.
-BLOCK = 1 << 14
+# Bytes of each argument that are worked on at a time in eager mode: a long formula's temporaries stay in the cache.
+BLOCK = 1 << 17
 
 
 def elementwise(*derivatives: Values | None) -> Callable[[Values], Values]:
@@ -52,17 +52,37 @@ def elementwise(*derivatives: Values | None) -> Callable[[Values], Values]:
             result: Tensor = operation.apply(*arguments)
             return result
 
-        # Dynamo cannot trace an autograd function with forward-mode derivatives; the compiler behind it can.
-        torch.compiler.allow_in_graph(apply)
+        _UNKNOWN_TO_DYNAMO.append(apply)
 
         def broadcast(*arguments: Tensor | float) -> Tensor:
-            return apply(*_alike(name, arguments))
+            if torch.compiler.is_dynamo_compiling():
+                _meet_dynamo()
+            return apply(*broadcast_arguments(name, arguments))
 
         broadcast.__name__ = broadcast.__qualname__ = name
         broadcast.__doc__, broadcast.__module__ = function.__doc__, function.__module__
         return broadcast
 
     return decorate
+
+
+def _meet_dynamo() -> None:
+    """Let Dynamo pass all these functions on to the compiler behind it, untraced, before it meets one of them.
+
+    It cannot trace an autograd function with forward-mode derivatives; the compiler can. Done at compile time, because
+    importing Dynamo takes longer than importing torch.
+    """
+    from torch._dynamo.comptime import comptime
+
+    comptime(_allow_all)
+
+
+def _allow_all(_: object) -> None:
+    while _UNKNOWN_TO_DYNAMO:
+        torch.compiler.allow_in_graph(_UNKNOWN_TO_DYNAMO.pop())
+
+
+_UNKNOWN_TO_DYNAMO: list[Values] = []
 
 
 def _operation(function: Values, derivatives: tuple[Values | None, ...]) -> type[torch.autograd.Function]:
@@ -102,13 +122,23 @@ def _operation(function: Values, derivatives: tuple[Values | None, ...]) -> type
 def _in_blocks(function: Values, arguments: tuple[Tensor, ...]) -> Tensor:
     first = arguments[0]
     # Traced and fake tensors are of other types: a graph should hold the formula once.
-    if first.numel() <= 2 * BLOCK or first.device.type != "cpu" or type(first) not in (Tensor, Parameter):
+    size = BLOCK // first.element_size()
+    if first.numel() <= 2 * size or first.device.type != "cpu" or type(first) not in (Tensor, Parameter):
         return function(*arguments)
-    blocks = zip(*(argument.reshape(-1).split(BLOCK) for argument in arguments), strict=True)
+    blocks = zip(*(argument.reshape(-1).split(size) for argument in arguments), strict=True)
     return torch.cat([function(*block) for block in blocks]).view(first.shape)
 
 
-def _alike(name: str, arguments: tuple[Tensor | float, ...]) -> tuple[Tensor, ...]:
+def broadcast_arguments(name: str, arguments: tuple[Tensor | float, ...]) -> tuple[Tensor, ...]:
+    """Tensors of one shape, one floating type and one device from tensors and numbers, for the function `name`.
+
+    Raises:
+        TypeError: No argument is a tensor, or one is complex.
+
+    Example:
+        >>> broadcast_arguments("beta", (torch.tensor([1, 2]), 0.5))
+        (tensor([1., 2.]), tensor([0.5000, 0.5000]))
+    """
     tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
     others = [argument for argument in arguments if not isinstance(argument, Tensor | Number)]
     if not tensors or others or any(tensor.is_complex() for tensor in tensors):

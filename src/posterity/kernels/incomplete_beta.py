@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from posterity.kernels.beta_tail import SMALLEST, log_prefactor, oriented, tail
-from posterity.kernels.elementwise import _alike, elementwise
+from posterity.kernels.elementwise import broadcast_arguments, elementwise
 
 
 def betainc(a: Tensor | float, b: Tensor | float, x: Tensor | float, complement: Tensor | None = None) -> Tensor:
@@ -79,7 +79,7 @@ def _in_double(
     x: Tensor | float,
     complement: Tensor | float | None,
 ) -> Tensor:
-    a, b, x, *rest = _alike(name, (a, b, x) if complement is None else (a, b, x, complement))
+    a, b, x, *rest = broadcast_arguments(name, (a, b, x) if complement is None else (a, b, x, complement))
     dtype = x.dtype
     a, b, x = widened(a), widened(b), widened(x)
     if not rest:

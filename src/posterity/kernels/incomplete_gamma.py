@@ -15,6 +15,7 @@ from posterity.kernels.incomplete_gamma_integral import (
     tail,
 )
 from posterity.kernels.incomplete_gamma_small import small_upper
+from posterity.kernels.tracing import once
 
 
 @elementwise(
@@ -171,7 +172,8 @@ def usable_arguments(a: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     infinity = float("inf")
     usable = (a >= 0) & (a < infinity) & (x > 0) & (x < infinity)
     one = torch.ones_like(a)
-    return usable, torch.where(usable, a.clamp_min(1e3 * torch.finfo(a.dtype).tiny), one), torch.where(usable, x, one)
+    a = torch.where(usable, a.clamp_min(1e3 * torch.finfo(a.dtype).tiny), one)
+    return usable, once(a), once(torch.where(usable, x, one))
 
 
 def with_edges(

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy
 import torch
 from torch import Tensor
-from torch.nn import Parameter
+
+from posterity.kernels.tracing import once, traced, weighted_sums
 
 # Below this concentration Stirling's series is used at `a + SHIFT`, and the lower tail is moved up by its recurrence.
 SHIFT = 6
@@ -36,8 +37,7 @@ class Tail(NamedTuple):
 class _Rule(NamedTuple):
     """How one integral is taken: nodes and weights on [0, 1], and the exponent to cut at."""
 
-    nodes: tuple[float, ...]
-    weights: tuple[float, ...]
+    points: tuple[tuple[float, float], ...]
     cut: float
 
 
@@ -63,7 +63,7 @@ def tail(a: Tensor, x: Tensor, order: int = 0) -> Tail:
     """
     lower, small = x <= a.clamp_min(1), a < SHIFT
     shifted = lower & small
-    base = torch.where(small, a + SHIFT, a)
+    base = once(torch.where(small, a + SHIFT, a))
     b = torch.where(shifted, base, a)
     moments = _moments(x, b, lower, _rule(a.dtype, order), order)
     head, head_h, head_hh, factor, h, g = _recurrence(a, x, order)
@@ -96,13 +96,13 @@ def tail(a: Tensor, x: Tensor, order: int = 0) -> Tail:
 def log_density_scale(a: Tensor, x: Tensor) -> Tensor:
     """log(x^a e^-x / Gamma(a + 1)) for positive `a` and `x`, with no cancellation for x near a large `a`."""
     small = a < SHIFT
-    base = torch.where(small, a + SHIFT, a)
+    base = once(torch.where(small, a + SHIFT, a))
     near = torch.log(torch.where(small, x, x / a))
     d = x - a
-    r = d / (x + a)
+    r = once(d / (x + a))
     # -a (y - 1 - log y), y = x/a, is -r d (1 - ...) by log y = 2 artanh(r): no cancellation near y = 1.
     limit, terms = (0.3, 11) if a.dtype == torch.float64 else (0.5, 10)
-    square = (r * r).clamp_max(limit * limit)
+    square = once((r * r).clamp_max(limit * limit))
     series = _polynomial(square, [1 / (2 * k + 3) for k in range(terms)])
     deviance = torch.where(r.abs() < limit, r * (d - 2 * a * (r * r) * series), d - a * near)
     log_base = torch.log(base)
@@ -132,7 +132,7 @@ def trigamma(a: Tensor) -> Tensor:
 
 
 def _stirling_error(a: Tensor) -> Tensor:
-    y = 1 / a
+    y = once(1 / a)
     return y * _polynomial(y * y, [b / (2 * k * (2 * k - 1)) for k, b in enumerate(BERNOULLI, 1)])
 
 
@@ -146,43 +146,41 @@ def _moments(x: Tensor, b: Tensor, lower: Tensor, rule: _Rule, order: int) -> li
     product = 2 * rule.cut / scale
     reach = product / (half + torch.sqrt(half * half + product))
     signed = torch.where(lower, -reach, torch.log1p(reach))
-    slope = -d
+    signed, slope, minus_x = once(signed), -d, -x
+    first = b * signed
+    powers = range(order + 1)
+
+    def terms(node: float | Tensor) -> list[Tensor]:
+        if isinstance(node, float) and x.dtype == torch.float64:
+            # The difference is off by sqrt(x) roundings, which matter from x = 1e10 on.
+            value = (signed * node).expm1_().mul_(minus_x).add_(first, alpha=node).exp_()
+        else:
+            v = signed * node
+            value = _exp_remainder(v).mul_(minus_x).add_(slope * v).exp_()
+        return [value] + [value * node**k for k in powers[1:]]
+
+    sums = weighted_sums(terms, rule.points, x)
     width = signed.abs()
-    if traced(x):
-        nodes, weights = x.new_tensor(rule.nodes), x.new_tensor(rule.weights)
-        column = (-1, *(1 for _ in x.shape))
-        v = nodes.view(column) * signed
-        terms = torch.exp(slope * v - x * _exp_remainder(v))
-        return [(terms * (weights * nodes**k).view(column)).sum(0) * width ** (k + 1) for k in range(order + 1)]
-    sums = [torch.zeros_like(x) for _ in range(order + 1)]
-    for node, weight in zip(rule.nodes, rule.weights, strict=True):
-        v = node * signed
-        term = torch.exp(slope * v - x * _exp_remainder(v))
-        for k in range(order + 1):
-            sums[k] = torch.add(sums[k], term, alpha=weight * node**k)
-    return [total * width ** (k + 1) for k, total in enumerate(sums)]
-
-
-def traced(x: Tensor) -> bool:
-    """Whether a graph is being made: it should hold a sum's formula once, where eager code saves memory by a loop."""
-    return type(x) not in (Tensor, Parameter)
+    return [total * width ** (k + 1) for k, total in zip(powers, sums, strict=True)]
 
 
 def _exp_remainder(v: Tensor) -> Tensor:
-    """e^v - 1 - v for |v| < 8.
+    """e^v - 1 - v for |v| < 8 to relative precision, by Taylor's series.
 
-    In float64 the plain difference: times x it is off by sqrt(x) roundings, which matter from x = 1e10 on. In float32
-    to relative precision, by Taylor's series at v/8 and three doublings without cancellation.
+    Eager float32 code, for which `where` is slow, takes it at v/8 and doubles three times without cancellation.
     """
-    if v.dtype == torch.float64:
-        return torch.expm1(v) - v
-    w = v * 0.125
-    g = w * w * _polynomial(w, [1 / math.factorial(k + 2) for k in range(6)])
-    for _ in range(3):
-        s = w + g
-        g = torch.addcmul(g + g, s, s)
-        w = w + w
-    return g
+    if not traced(v):
+        w = v * 0.125
+        g = (w * w).mul_(_polynomial(w, [1 / math.factorial(k + 2) for k in range(6)]))
+        for _ in range(3):
+            s = w + g
+            g = (g + g).addcmul_(s, s)
+            w = w + w
+        return g
+    reach, count = (0.5, 13) if v.dtype == torch.float64 else (1.0, 8)
+    near = v.clamp(-reach, reach)
+    series = near * near * _polynomial(near, [1 / math.factorial(k + 2) for k in range(count)])
+    return torch.where(near == v, series, torch.exp(v) - 1 - v)
 
 
 def _recurrence(a: Tensor, x: Tensor, order: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -225,7 +223,7 @@ def _make_rule(count: int, cut: float) -> _Rule:
     points, weights = numpy.polynomial.legendre.leggauss(count)
     y = (points + 1) / 2
     nodes = y * (0.7 + 0.3 * y)
-    return _Rule(tuple(nodes.tolist()), tuple((weights / 2 * (0.7 + 0.6 * y)).tolist()), cut)
+    return _Rule(tuple(zip(nodes.tolist(), (weights / 2 * (0.7 + 0.6 * y)).tolist(), strict=True)), cut)
 
 
 DOUBLE, DOUBLE_MOMENTS = _make_rule(18, 25.0), _make_rule(20, 28.0)

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from posterity.kernels.incomplete_gamma_integral import traced
+from posterity.kernels.tracing import expm1, traced
 
 # Least-maximum polynomial of log(Gamma(1 + a)) / a on [0, 1], ascending, error 1.5e-14.
 LOG_GAMMA = (
@@ -41,7 +41,7 @@ def small_upper(a: Tensor, x: Tensor) -> Tensor:
     a, x = a.clamp_max(1), x.clamp_max(1)
     power = a * (torch.log(x) - log_gamma_ratio(a))
     series, _ = small_series(a, x)
-    return -torch.expm1(power) - torch.exp(power) * (a * series)
+    return -expm1(power) - torch.exp(power) * (a * series)
 
 
 def small_series(a: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from posterity.kernels.beta_tail import SMALLEST, log_scale, oriented, tail
-from posterity.kernels.elementwise import _alike, elementwise
+from posterity.kernels.elementwise import broadcast_arguments, elementwise
 from posterity.kernels.incomplete_beta import (
     complement_of,
     log_beta_density,
@@ -13,6 +13,7 @@ from posterity.kernels.incomplete_beta import (
     log_betainc_value,
     widened,
 )
+from posterity.kernels.tracing import iterate, once
 
 STEPS = 5
 # The logarithm of the probability is concave in the log-odds; beyond these the result has underflowed.
@@ -43,7 +44,7 @@ def betaincinv(a: Tensor | float, b: Tensor | float, p: Tensor | float) -> Tenso
         >>> betaincinv(torch.tensor(2.0), 3.0, 0.6875)
         tensor(0.5000)
     """
-    a, b, p = _alike("betaincinv", (a, b, p))
+    a, b, p = broadcast_arguments("betaincinv", (a, b, p))
     p64 = widened(p)
     result: Tensor = _quantile(widened(a), widened(b), p64, 1 - p64)
     return result.to(p.dtype)
@@ -56,7 +57,7 @@ def betainccinv(a: Tensor | float, b: Tensor | float, q: Tensor | float) -> Tens
         >>> betainccinv(torch.tensor(2.0), 3.0, 0.3125)
         tensor(0.5000)
     """
-    a, b, q = _alike("betainccinv", (a, b, q))
+    a, b, q = broadcast_arguments("betainccinv", (a, b, q))
     q64 = widened(q)
     result: Tensor = _quantile(widened(a), widened(b), complement_of(q64, 1 - q64), q64)
     return result.to(q.dtype)
@@ -86,18 +87,18 @@ def quantile_log_odds(a: Tensor, b: Tensor, p: Tensor, q: Tensor) -> Tensor:
     """The `log(x / (1 - x))` with `betainc(a, b, x) = p = 1 - q`, which has digits next to both ends."""
     # The side on which log I is the straighter: for small parameters that of the spike which p falls into.
     swapped = p * a.clamp(max=1.0) > q * b.clamp(max=1.0)
-    c, d = torch.where(swapped, b, a), torch.where(swapped, a, b)
+    c, d = once(torch.where(swapped, b, a)), once(torch.where(swapped, a, b))
     log_p = torch.log(torch.where(swapped, q, p).clamp(min=1e-320))
-    u = _start(c, d, log_p)
-    for _ in range(STEPS):
-        u = _improved(c, d, u, log_p)
+    log_peak = once(log_scale(c, d) + torch.log(c))
+    u = once(_start(c, d, log_p, log_peak))
+    u = iterate(_improved, u, (c, d, log_p, log_peak), STEPS, settled=1e-4)
     return torch.where(swapped, -u, u)
 
 
-def _start(a: Tensor, b: Tensor, log_p: Tensor) -> Tensor:
+def _start(a: Tensor, b: Tensor, log_p: Tensor, log_peak: Tensor) -> Tensor:
     # The leading term x^a / (a B(a, b)) of the tail.
     n = a + b
-    log_beta = a * torch.log(a / n) + b * torch.log(b / n) - log_scale(a, b)
+    log_beta = a * torch.log(a / n) + b * torch.log(b / n) + torch.log(a) - log_peak
     leading = (log_p + log_beta) / a
     first = leading - torch.log1p(-torch.exp(leading.clamp(max=-1e-3)))
     # Abramowitz and Stegun 26.5.22.
@@ -114,19 +115,23 @@ def _start(a: Tensor, b: Tensor, log_p: Tensor) -> Tensor:
     return torch.where(use_second, second, start).clamp(-_FURTHEST, _FURTHEST)
 
 
-def _improved(a: Tensor, b: Tensor, u: Tensor, log_p: Tensor) -> Tensor:
-    """A step towards log I = log_p in the log-odds u, in which log I is concave and Newton's steps never overshoot."""
+def _improved(u: Tensor, a: Tensor, b: Tensor, log_p: Tensor, log_peak: Tensor) -> tuple[Tensor, Tensor]:
+    """A step towards log I = log_p in the log-odds u, in which log I is concave, and the residual before it.
+
+    Newton's steps would never overshoot.
+    """
     x, y = torch.sigmoid(u), torch.sigmoid(-u)
     direct, (c, d, s, t) = oriented(a, b, x, y)
-    part = tail(c, d, s.clamp(min=SMALLEST), t)
+    part = tail(c, d, s.clamp(min=SMALLEST), t, log_peak=log_peak)
     log_tail = part.log_prefactor + torch.log(part.total)
     other = torch.log1p(-torch.exp(torch.where(direct, -1.0, log_tail)).clamp(max=1 - 1e-16))
     log_i = torch.where(direct, log_tail, other)
     slope = torch.exp(torch.log(c) + part.log_prefactor - log_i)
-    newton = (log_i - log_p) / slope.clamp(min=1e-290)
+    residual = log_i - log_p
+    newton = residual / slope.clamp(min=1e-290)
     # Ratios of the second and third derivatives to the first; that of the log density is a y - b x.
     second = (a * y - b * x) - slope
     third = second * (second - slope) - (a + b) * x * y
     bend = (1 - 0.5 * newton * second) / (1 - newton * second + newton * newton * third / 6)
     step = newton * torch.where((bend > 0.3) & (bend < 3), bend, 1.0)
-    return (u - step).clamp(-_FURTHEST, _FURTHEST)
+    return (u - step).clamp(-_FURTHEST, _FURTHEST), residual

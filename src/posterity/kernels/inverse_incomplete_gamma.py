@@ -10,6 +10,7 @@ from posterity.kernels.elementwise import elementwise
 from posterity.kernels.incomplete_gamma import gamma_density, gamma_quantile_slope
 from posterity.kernels.incomplete_gamma_integral import tail
 from posterity.kernels.incomplete_gamma_small import log_gamma_ratio, small_series
+from posterity.kernels.tracing import expm1, iterate, once
 
 
 @elementwise(
@@ -73,8 +74,8 @@ def _quantile(a: Tensor, lower: Tensor, smaller: Tensor, given: Tensor, compleme
     """The x from the smaller of the two probabilities, lower where `lower`; `given` is p, or q if `complement`."""
     infinity = float("inf")
     usable = (smaller > 0) & (given < 1) & (a > 0) & (a < infinity)
-    b = torch.where(usable, a, torch.ones_like(a)).clamp_min(1e3 * torch.finfo(a.dtype).tiny)
-    r = torch.where(usable, smaller, torch.full_like(a, 0.5))
+    b = once(torch.where(usable, a, torch.ones_like(a)).clamp_min(1e3 * torch.finfo(a.dtype).tiny))
+    r = once(torch.where(usable, smaller, torch.full_like(a, 0.5)))
     given_safe = torch.where(usable, given, r)
     log_p = torch.log1p(-given_safe) if complement else torch.log(given_safe)
 
@@ -95,16 +96,20 @@ def _solve(a: Tensor, r: Tensor, lower: Tensor) -> Tensor:
     # Where a < 1 only the upper tail above x = 1 comes here.
     x = torch.where(a < 1, _guess_small(a, log_r), _guess(a, r, lower))
     sign = torch.where(lower, torch.ones_like(a), -torch.ones_like(a))
-    for _ in range(2):
-        t = tail(a, x)
-        value = torch.exp(t.log_scale) * t.mass
-        own = t.lower == lower
-        error = torch.where(own, t.log_scale + torch.log(t.mass), torch.log1p(-torch.where(own, 0, value))) - log_r
-        # d log(tail) / d log x = sign * rate
-        rate = a * torch.where(own, 1 / t.mass, torch.exp(t.log_scale) / (1 - value))
-        step = -sign * error / rate
-        x = x * torch.exp(step / (1 + 0.5 * step * (a - x - sign * rate)))
-    return x
+    return iterate(_improved, once(x), (a, log_r, sign), 2, settled=1e-5)
+
+
+def _improved(x: Tensor, a: Tensor, log_r: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
+    """Halley's step for the logarithm of the lower tail (sign = 1) or the upper one (-1), and the error before it."""
+    t = tail(a, x)
+    scale = torch.exp(t.log_scale)
+    value = scale * t.mass
+    own = t.lower == (sign > 0)
+    error = torch.where(own, t.log_scale + torch.log(t.mass), torch.log1p(-torch.where(own, 0, value))) - log_r
+    # d log(tail) / d log x = sign * rate
+    rate = a * torch.where(own, 1 / t.mass, scale / (1 - value))
+    step = -sign * error / rate
+    return x * torch.exp(step / (1 + 0.5 * step * (a - x - sign * rate))), error
 
 
 def _guess(a: Tensor, r: Tensor, lower: Tensor) -> Tensor:
@@ -117,11 +122,11 @@ def _guess(a: Tensor, r: Tensor, lower: Tensor) -> Tensor:
     plus = torch.log1p(eta.clamp_min(0) * (1 + eta.clamp_min(0) / 3))
     near = eta.abs() < 0.1
     start = torch.where(eta < 0, minus, plus)
-    w = torch.where(near, torch.ones_like(a), start)
+    w = once(torch.where(near, torch.ones_like(a), start))
     for _ in range(2):
-        e = torch.expm1(w)
-        w = w - (e - w - half_square) / e
-    e = torch.expm1(w)
+        e = expm1(w)
+        w = once(w - (e - w - half_square) / e)
+    e = expm1(w)
     safe_eta = torch.where(near, torch.ones_like(a), eta)
     safe_ratio = torch.where(near, torch.ones_like(a), eta / e)
     ratio = torch.where(near, 1 - eta / 3, safe_ratio)
@@ -136,7 +141,7 @@ def _guess_small(a: Tensor, log_q: Tensor) -> Tensor:
     constant = torch.log(a) - a * log_gamma_ratio(a) - log_q
     x = constant.clamp_min(1)
     for _ in range(3):
-        x = (constant + a * torch.log(x) - torch.log(x + 1 - a)).clamp_min(1)
+        x = once((constant + a * torch.log(x) - torch.log(x + 1 - a)).clamp_min(1))
     return x
 
 
@@ -150,7 +155,7 @@ def _solve_small(a: Tensor, log_p: Tensor) -> Tensor:
     target = log_gamma_ratio(a) + log_p / a
     y = target + torch.exp(target.clamp_max(0)) / (1 + a)
     for _ in range(4 if a.dtype == torch.float64 else 3):
-        y = y.clamp_max(0)
+        y = once(y.clamp_max(0))
         series, slope = small_series(a, torch.exp(y))
         value = y + torch.log1p(a * series) / a - target
         y = y - value / (1 + slope / (1 + a * series))

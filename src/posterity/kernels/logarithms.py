@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from posterity.kernels.elementwise import elementwise
+from posterity.kernels.tracing import expm1
 
 
 @elementwise(lambda x, value: -value * (1 + value))
 def _reciprocal_expm1(x: Tensor) -> Tensor:
-    return 1 / torch.expm1(x)
+    return 1 / expm1(x)
 
 
 @elementwise(lambda x, value: _reciprocal_expm1(x))
@@ -29,7 +30,7 @@ def log1mexp(x: Tensor) -> Tensor:
         >>> log1mexp(torch.tensor([1e-20, 0.6931472, 20.0]))
         tensor([-4.6052e+01, -6.9315e-01, -2.0612e-09])
     """
-    near = (-torch.expm1(-x)).log()
+    near = (-expm1(-x)).log()
     return torch.where(x < math.log(2), near, torch.log1p(-(-x).exp()))
 
 
@@ -77,6 +78,6 @@ def log_expm1(x: Tensor) -> Tensor:
     """
     # Around its zero, log 2, here in two parts of which the first has few digits, e^x - 1 = 1 + 2 (e^d - 1).
     d = ((x - 0.693145751953125) - 1.4286068203094173e-06).clamp(-0.25, 0.25)
-    middle = torch.log1p(2 * torch.expm1(d))
-    outside = torch.where(x < 1, torch.expm1(x.clamp(max=1)).log(), x + torch.log1p(-(-x).exp()))
+    middle = torch.log1p(2 * expm1(d))
+    outside = torch.where(x < 1, expm1(x.clamp(max=1)).log(), x + torch.log1p(-(-x).exp()))
     return torch.where((x - math.log(2)).abs() < 0.2, middle, outside)

@@ -5,9 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from posterity.kernels.elementwise import _alike, elementwise
+from posterity.kernels.elementwise import broadcast_arguments, elementwise
 from posterity.kernels.incomplete_beta import complement_of, log_betainc_by_a, log_betainc_by_x, widened
 from posterity.kernels.student_t_tail import LARGEST_DF, inverse_beta, score, score_by_df, tail_factor, tail_means
+from posterity.kernels.tracing import expm1, iterate, once
 
 _SWITCH = 40.0
 
@@ -35,7 +36,7 @@ def student_t_cdf(df: Tensor | float, x: Tensor | float) -> Tensor:
         >>> student_t_cdf(torch.tensor(1.0), torch.tensor([-1e6, -1.0, 0.0]))
         tensor([3.1831e-07, 2.5000e-01, 5.0000e-01])
     """
-    df, x = _alike("student_t_cdf", (df, x))
+    df, x = broadcast_arguments("student_t_cdf", (df, x))
     result: Tensor = _cdf(widened(df), widened(x))
     return result.to(x.dtype)
 
@@ -47,7 +48,7 @@ def student_t_log_cdf(df: Tensor | float, x: Tensor | float) -> Tensor:
         >>> student_t_log_cdf(torch.tensor(1e4), torch.tensor([-100.0, 0.0]))
         tensor([-3.4709e+03, -6.9315e-01])
     """
-    df, x = _alike("student_t_log_cdf", (df, x))
+    df, x = broadcast_arguments("student_t_log_cdf", (df, x))
     result: Tensor = _log_cdf(widened(df), widened(x))
     return result.to(x.dtype)
 
@@ -75,7 +76,7 @@ def student_t_icdf(df: Tensor | float, p: Tensor | float) -> Tensor:
         >>> student_t_icdf(torch.tensor(1.0), torch.tensor([1e-6, 0.25, 0.5]))
         tensor([-3.1831e+05, -1.0000e+00,  0.0000e+00])
     """
-    df, p = _alike("student_t_icdf", (df, p))
+    df, p = broadcast_arguments("student_t_icdf", (df, p))
     result: Tensor = _icdf(widened(df), widened(p))
     return result.to(p.dtype)
 
@@ -124,7 +125,7 @@ def _angle(df: Tensor, r: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     square = bounded * bounded
     sech2 = 1 / (1 + square)
     log_sech2 = torch.where(root < 1e150, -torch.log1p(square), -2 * torch.log(root))
-    return 0.5 * df, log_sech2, sech2, bounded * torch.sqrt(sech2)
+    return once(0.5 * df), once(log_sech2), once(sech2), once(bounded * torch.sqrt(sech2))
 
 
 @elementwise(
@@ -210,14 +211,13 @@ def _icdf(df: Tensor, p: Tensor) -> Tensor:
     log_target = torch.log(target.clamp(min=1e-320))
     # Wallace's normal score, and the leading term of the tail, which is a lower bound, where that is larger.
     score_ = torch.special.ndtri(target.clamp(min=1e-320)) * ((8 * df_ + 3) / (8 * df_ + 1))
-    central = torch.asinh(torch.sqrt(torch.expm1((score_ * score_ / df_).clamp(max=700.0))))
-    normaliser = inverse_beta(half)
+    central = torch.asinh(torch.sqrt(expm1((score_ * score_ / df_).clamp(max=700.0))))
+    normaliser = once(inverse_beta(half))
     log_x = ((log_target - torch.log(normaliser / (2 * half))) / half).clamp(max=0.0)
     log_x = log_x - torch.log1p(half * torch.exp(log_x) / (2 * (half + 1))) / half
-    far = torch.log1p(torch.sqrt(-torch.expm1(log_x))) - 0.5 * log_x
+    far = torch.log1p(torch.sqrt(-expm1(log_x))) - 0.5 * log_x
     theta = torch.where(log_x < -1.0, far, central)
-    for _ in range(STEPS):
-        theta = _improved(df_, theta, log_target, normaliser)
+    theta = iterate(_improved, theta, (df_, log_target, normaliser), STEPS, settled=1e-4)
     r = torch.sqrt(df_) * torch.sinh(theta)
     r = torch.where(target > 0, r, torch.inf)
     value = torch.where(p < 0.5, -r, torch.where(p == 0.5, 0.0, r))
@@ -227,12 +227,12 @@ def _icdf(df: Tensor, p: Tensor) -> Tensor:
 STEPS = 2
 
 
-def _improved(df: Tensor, theta: Tensor, log_target: Tensor, normaliser: Tensor) -> Tensor:
-    """A step of Householder's third order towards log P(T > sqrt(df) sinh(theta)) = log_target."""
+def _improved(theta: Tensor, df: Tensor, log_target: Tensor, normaliser: Tensor) -> tuple[Tensor, Tensor]:
+    """A step of Householder's third order towards log P(T > sqrt(df) sinh(theta)) = log_target, and the error before."""
     fall = torch.exp(-2 * theta)
     sinh = torch.sinh(theta.clamp(max=1.0))
     log_sech2 = torch.where(theta < 1, -torch.log1p(sinh * sinh), -2 * (theta + torch.log1p(fall) - math.log(2)))
-    sech2, tanh = torch.exp(log_sech2), -torch.expm1(-2 * theta) / (1 + fall)
+    sech2, tanh = torch.exp(log_sech2), -expm1(-2 * theta) / (1 + fall)
     factor = tail_factor(df, sech2, tanh)
     error = 0.5 * df * log_sech2 + torch.log(factor) - log_target
     hazard = normaliser / factor
@@ -244,4 +244,4 @@ def _improved(df: Tensor, theta: Tensor, log_target: Tensor, normaliser: Tensor)
     u, v, w = error / one, two / one, three / one
     step = u * (1 - 0.5 * u * v) / (1 - u * v + u * u * w / 6)
     newton = torch.where((step / u > 0.3) & (step / u < 3), step, u)
-    return (theta - newton).clamp(min=0.0)
+    return (theta - newton).clamp(min=0.0), error

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from posterity.kernels.beta_tail import legendre
+from posterity.kernels.tracing import expm1, once, weighted_sums
 
 _DOUBLINGS = 5
 RAISED = 2**_DOUBLINGS
@@ -29,19 +30,23 @@ def tail_factor(df: Tensor, sech2: Tensor, tanh: Tensor) -> Tensor:
     series = torch.zeros_like(a)
     coefficient = torch.ones_like(a)
     for k in range(RAISED - 1, -1, -1):
-        coefficient = coefficient + coefficient * (0.5 / (a + (k + 0.5)))
+        coefficient = coefficient * (1 + 0.5 / (a + (k + 0.5)))
         series = torch.addcmul(coefficient, series, sech2)
-    raised = a + RAISED
-    rest = torch.zeros_like(a)
+        if k % 4 == 0:
+            coefficient, series = once(coefficient), once(series)
+    raised = once(a + RAISED)
     power = raised + 0.5
     width, linear, square = _range(power, tanh)
-    for node, weight in _RULE:
-        growth = node * torch.add(linear, square, alpha=node)
-        rest = torch.add(rest, torch.exp(-power * torch.log1p(growth)), alpha=weight)
+
+    def terms(node: float | Tensor) -> list[Tensor]:
+        growth = (square * node).add_(linear).mul_(node)
+        return [growth.log1p_().mul_(-power).exp_()]
+
+    (rest,) = weighted_sums(terms, _RULE, a)
     falling = sech2
     for _ in range(_DOUBLINGS):
         falling = falling.square()
-    inverse = 1 / (raised + 0.25).square()
+    inverse = once(1 / (raised + 0.25).square())
     ratio = torch.full_like(a, _GAMMA_RATIO[-1])
     for c in _GAMMA_RATIO[-2::-1]:
         ratio = ratio * inverse + c
@@ -64,8 +69,9 @@ def inverse_beta(half: Tensor) -> Tensor:
 
 def _range(power: Tensor, tanh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The width in units of `cosh`, and the coefficients with which `1 + r^2` grows along it."""
-    growth = torch.expm1(FALL / power)
+    growth = expm1(FALL / power)
     width = growth / (torch.sqrt(growth + tanh * tanh) + tanh)
+    width = once(width)
     return width, 2 * tanh * width, width * width
 
 
@@ -83,18 +89,18 @@ def tail_means(df: Tensor, sech2: Tensor, tanh: Tensor, order: int) -> tuple[Ten
     """The first derivatives by df, at fixed x, of the logarithm of the tail; for df of 40 or more."""
     power = 0.5 * df + 0.5
     _, linear, square = _range(power, tanh)
-    total, first, second = (torch.zeros_like(df) for _ in range(3))
-    for node, weight in _RULE:
+
+    def terms(node: float | Tensor) -> list[Tensor]:
         growth = node * (linear + node * square)
-        value = weight * torch.exp(-power * torch.log1p(growth))
-        here = sech2 / (1 + growth)
+        value = torch.exp(-power * torch.log1p(growth))
         beyond = (tanh * tanh + growth) / (1 + growth)
-        slope = score(df, here, beyond)
-        total, first = total + value, first + value * slope
-        if order > 1:
-            second = second + value * (slope * slope + score_by_df(df, beyond))
+        slope = score(df, sech2 / (1 + growth), beyond)
+        first = [value, value * slope]
+        return first if order == 1 else [*first, value * (slope * slope + score_by_df(df, beyond))]
+
+    total, first, *second = weighted_sums(terms, _RULE, df)
     mean = first / total
-    return (mean,) if order == 1 else (mean, second / total - mean * mean)
+    return (mean, *(s / total - mean * mean for s in second))
 
 
 def _excess(sech2: Tensor, tanh2: Tensor) -> Tensor:

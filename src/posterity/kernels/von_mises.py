@@ -21,7 +21,7 @@ def _density(x: Tensor, concentration: Tensor) -> Tensor:
 
 @elementwise(
     lambda x, concentration, value: torch.where(x.abs() > math.pi, 0, _density(_wrapped(x), concentration)),
-    lambda x, concentration, value: _density(_wrapped(x), concentration) * _drift(_wrapped(x), concentration),
+    lambda x, concentration, value: _density(_wrapped(x), concentration) * drift(_wrapped(x), concentration),
 )
 def von_mises_cdf(x: Tensor, concentration: Tensor) -> Tensor:
     r"""The probability of the von Mises distribution with mean direction 0 between -pi and `x`.
@@ -50,7 +50,7 @@ def von_mises_cdf(x: Tensor, concentration: Tensor) -> Tensor:
 
 @elementwise(
     lambda p, concentration, value: _reciprocal_density(value, concentration),
-    lambda p, concentration, value: -_drift(value, concentration),
+    lambda p, concentration, value: -drift(value, concentration),
 )
 def von_mises_icdf(p: Tensor, concentration: Tensor) -> Tensor:
     r"""The quantile of the von Mises distribution with mean direction 0.
@@ -109,7 +109,7 @@ def _reciprocal_density(x: Tensor, concentration: Tensor) -> Tensor:
     lambda x, concentration, value: _excess(x, concentration) + _finite(concentration) * _sin(x) * value,
     lambda x, concentration, value: _second_drift(x, concentration) - value * _excess(x, concentration),
 )
-def _drift(x: Tensor, concentration: Tensor) -> Tensor:
+def drift(x: Tensor, concentration: Tensor) -> Tensor:
     """The derivative of the cdf with respect to the concentration, over the density at x."""
     return _moment(x, concentration, 1)
 

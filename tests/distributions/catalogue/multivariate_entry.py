@@ -27,6 +27,7 @@ class MultivariateEntry:
         fit: Keyword arguments that `fit` needs; None where it is refused.
         refused: By statistic, what its NotImplementedError says, as a regular expression.
         looser: By statistic, a factor on its tolerance and the reason for it.
+        fixed: Further arguments of the constructor, which are no tensors.
     """
 
     family: type[Distribution]
@@ -40,11 +41,15 @@ class MultivariateEntry:
     fit: Mapping[str, Any] | None = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     looser: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
     def make(self, *settings: int, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Distribution:
         """The distribution of one setting, or a batch of several, or of all where none is named."""
         chosen = [self.settings[i] for i in settings] or list(self.settings)
-        return self.family(**parameters(chosen, dtype, device, stack=len(settings) != 1))
+        return self.build(parameters(chosen, dtype, device, stack=len(settings) != 1))
+
+    def build(self, tensors: Mapping[str, torch.Tensor]) -> Distribution:
+        return self.family(**self.fixed, **tensors)
 
     def points(self, dtype: torch.dtype = torch.float64) -> torch.Tensor:
         return torch.tensor(self.values, dtype=dtype)

@@ -46,6 +46,6 @@ def categorical(logits: Tensor, sample_shape: Sequence[int] = (), *, source: Sou
     # Rounding must not reach the end, behind which there is no category.
     level = torch.minimum(level, total * (1 - 2.0**-50))
     lead = level.shape[: level.dim() - len(batch)]
-    last = level.reshape(-1, *batch).movedim(0, -1).contiguous()
+    last = level.reshape(lead.numel(), *batch).movedim(0, -1).contiguous()
     index = torch.searchsorted(cumulative, last, right=True)
     return index.movedim(-1, 0).reshape(lead + batch)

@@ -10,7 +10,7 @@ from posterity.kernels.random import Source
 from posterity.kernels.samplers.noise import Noise, settle
 from posterity.kernels.samplers.parameters import drawn_shape, sampler_parameters
 from posterity.kernels.samplers.rejection import first_accepted
-from posterity.kernels.von_mises import _drift
+from posterity.kernels.von_mises import drift
 
 # A candidate is rejected with probability below 0.343, its limit for large concentrations; 0.343^26 = 8e-13.
 _CANDIDATES = 26
@@ -118,6 +118,6 @@ def _propose_versine(source: Noise, concentration: Tensor, dimension: int) -> tu
     return versine, -source.exponential() <= gain
 
 
-@elementwise(None, lambda draw, concentration, value: -_drift(value, concentration))
+@elementwise(None, lambda draw, concentration, value: -drift(value, concentration))
 def _with_gradient(draw: Tensor, concentration: Tensor) -> Tensor:
     return draw.clone()

@@ -1,0 +1,72 @@
+"""The pair `probs` and `logits` of a yes-or-no event, with the digits of both its probabilities."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+from torch.types import _size
+
+from posterity.distributions.base import Distribution
+from posterity.distributions.parameters import BinaryProbability, exactly_one
+from posterity.kernels.guarded_logarithms import xlog1py, xlogy
+from posterity.kernels.poisson_mass import deviance
+
+
+class BinaryOdds(BinaryProbability, Distribution):
+    """What distributions of yes-or-no events share; list it before torch's class.
+
+    Everything is computed from the one of `probs` and `logits` that was given.
+    """
+
+    _given: str
+    _param: Tensor
+
+    def _initialise_odds(
+        self,
+        probs: Tensor | float | None,
+        logits: Tensor | float | None,
+        others: Mapping[str, Tensor | float] | None = None,
+        event_shape: _size = (),
+        validate_args: bool | None = None,
+    ) -> None:
+        given = exactly_one(type(self).__name__, probs=probs, logits=logits)
+        self._given = next(iter(given))
+        self._initialise({**(others or {}), **given}, event_shape, validate_args)
+        self._param = self.__dict__[self._given]
+
+    def expand(self, batch_shape: _size, _instance: Any = None) -> Self:
+        """The same distribution with its batch broadcast to `batch_shape`; no memory is copied."""
+        new = super().expand(batch_shape, _instance)
+        new._param = new.__dict__[new._given]
+        return new
+
+    @property
+    def _success(self) -> Tensor:
+        return self._param.sigmoid() if self._given == "logits" else self._param
+
+    @property
+    def _failure(self) -> Tensor:
+        return (-self._param).sigmoid() if self._given == "logits" else 1 - self._param
+
+    def _log_odds_mass(self, successes: Tensor | float, failures: Tensor | float) -> Tensor:
+        """`successes` log(probs) + `failures` log(1 - probs), exact where a probability is 0 or 1."""
+        given = self._param
+        s, f = (v if isinstance(v, Tensor) else torch.full_like(given, v) for v in (successes, failures))
+        if self._given == "probs":
+            return xlogy(s, given) + xlog1py(f, -given)
+        # Infinite odds are left out where they do not count.
+        yes = torch.where(s == 0, 0, s * logsigmoid(torch.where(s == 0, 0, given)))
+        no = torch.where(f == 0, 0, f * logsigmoid(torch.where(f == 0, 0, -given)))
+        return yes + no
+
+
+def binary_kl(p: BinaryOdds, q: BinaryOdds) -> Tensor:
+    """KL of one yes-or-no event of `p` from one of `q`, uncancelled where they are close."""
+    return deviance(p._success, q._success) + deviance(p._failure, q._failure)
+
+
+def binary_entropy(d: BinaryOdds) -> Tensor:
+    """Entropy of one yes-or-no event in nats; 0 where it is certain."""
+    return -d._log_odds_mass(d._success, d._failure)

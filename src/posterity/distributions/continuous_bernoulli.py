@@ -1,0 +1,158 @@
+"""The continuous Bernoulli distribution on the unit interval: an exponential one cut off at both ends."""
+
+import torch
+from torch import Tensor
+from torch.types import _size
+
+from posterity.distributions.base import Distribution
+from posterity.distributions.kl import register_kl
+from posterity.distributions.parameters import BinaryProbability, exactly_one
+from posterity.kernels import Source, log1mexp
+from posterity.kernels.box_cox import expm1_over, log1p_over
+from posterity.kernels.uniform_cumulants import uniform_cgf, uniform_tilted_mean, uniform_tilted_variance
+
+
+class ContinuousBernoulli(BinaryProbability, Distribution, torch.distributions.ContinuousBernoulli):
+    r"""The continuous Bernoulli distribution, with density proportional to $probs^x (1 - probs)^{1-x}$ on [0, 1].
+
+    All formulas are smooth at `probs` = 1/2, where it is uniform.
+
+    Args:
+        probs: In [0, 1]; not the mean.
+        logits: Log odds of `probs`: the density is proportional to `exp(logits * x)`. Give one of the two.
+        validate_args: Whether values are checked; None follows the library's switch.
+
+    Raises:
+        TypeError: The parameter is neither a number nor a real tensor.
+        ValueError: Not exactly one is given, or a value violates its constraint.
+
+    Source: Loaiza-Ganem and Cunningham (2019), The continuous Bernoulli: fixing a pervasive error in variational
+    autoencoders.
+
+    Example:
+        >>> d = ContinuousBernoulli(logits=torch.tensor([-3.0, 0.0, 1e-6]))
+        >>> d.mean, d.prob(0.5)
+        (tensor([0.2809, 0.5000, 0.5000]), tensor([0.7045, 1.0000, 1.0000]))
+    """
+
+    def __init__(
+        self,
+        probs: Tensor | float | None = None,
+        logits: Tensor | float | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        self._initialise(exactly_one("ContinuousBernoulli", probs=probs, logits=logits), validate_args=validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density at `value`, of shape `sample_shape + batch_shape`."""
+        x = self._checked_value(value, support=True)
+        tilt = self._tilt()
+        # From the end where the density is highest.
+        distance = torch.where(tilt > 0, 1 - x, x)
+        return -tilt.abs() * distance - uniform_cgf(-tilt.abs())
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """P(X <= value); 0 below the support and 1 above it."""
+        return self.log_cdf(value).exp()
+
+    def log_cdf(self, value: Tensor) -> Tensor:
+        """Log of P(X <= value)."""
+        x = self._checked_value(value).clamp(0, 1)
+        return self._log_below(x, 1 - x, self._tilt())
+
+    def survival_function(self, value: Tensor) -> Tensor:
+        """P(X > value); 1 below the support and 0 above it."""
+        return self.log_survival_function(value).exp()
+
+    def log_survival_function(self, value: Tensor) -> Tensor:
+        """Log of P(X > value)."""
+        x = self._checked_value(value).clamp(0, 1)
+        return self._log_below(1 - x, x, -self._tilt())
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The value below which lies the probability `value` in [0, 1]."""
+        level = self._checked_level(value)
+        return self._quantile(level, 1 - level)
+
+    def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
+        """Draws inside (0, 1) by the inverse cdf of uniform noise, of shape `sample_shape + batch_shape`."""
+        u = self._open_uniform(sample_shape, generator)
+        info = torch.finfo(u.dtype)
+        return self._quantile(u, 1 - u).clamp(info.tiny, 1 - info.eps / 2)
+
+    @property
+    def mean(self) -> Tensor:
+        """`1 / (1 - exp(-logits)) - 1 / logits`."""
+        return uniform_tilted_mean(self._tilt())
+
+    @property
+    def variance(self) -> Tensor:
+        """The derivative of the mean with respect to the logits."""
+        return uniform_tilted_variance(self._tilt())
+
+    @property
+    def stddev(self) -> Tensor:
+        """The root of the variance."""
+        return self.variance.sqrt()
+
+    @property
+    def mode(self) -> Tensor:
+        """1 for positive logits, else 0."""
+        tilt = self._tilt()
+        return (tilt > 0).to(tilt.dtype)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, of shape `batch_shape`."""
+        tilt = -self._tilt().abs()
+        return uniform_cgf(tilt) - tilt * uniform_tilted_mean(tilt)
+
+    def _tilt(self) -> Tensor:
+        """The logits, finite also for certain events."""
+        logits: Tensor = self.logits
+        largest = torch.finfo(logits.dtype).max ** 0.5
+        return logits.clamp(-largest, largest)
+
+    def _log_below(self, x: Tensor, rest: Tensor, tilt: Tensor) -> Tensor:
+        """The logarithm of P(X <= x) with x = 1 - rest, for the given logits."""
+        inner = x > 0
+        log_x = torch.where(inner, x, 1).log()
+        # Towards a high upper end the growth exp(tilt) is taken out of both.
+        growth = tilt.clamp(min=0) * rest
+        size = tilt.abs()
+        below = log_x + uniform_cgf(-size * x) - uniform_cgf(-size) - growth
+        log_above = torch.where(rest > 0, rest, 1).log()
+        falling = (-tilt).clamp(min=0) * x
+        above = log_above + uniform_cgf(-size * rest) - uniform_cgf(-size) - falling
+        near_one = (above < -0.7) & (rest > 0)
+        complement = log1mexp(torch.where(near_one, -above, 1))
+        result = torch.where(near_one, complement, torch.where(rest > 0, below, 0))
+        return torch.where(inner, result, -torch.inf)
+
+    def _quantile(self, level: Tensor, rest: Tensor) -> Tensor:
+        """The value at `level` = 1 - `rest`."""
+        tilt = self._tilt()
+        near = tilt.abs() < 1
+        flat = torch.where(near, tilt, 0)
+        steep = torch.where(near, 1, tilt)
+        size = steep.abs()
+        fall = -torch.expm1(-size)
+        # The end where the density is highest is at distance -log(1 - p fall) / size, p the probability between.
+        p, q = torch.where(steep > 0, rest, level), torch.where(steep > 0, level, rest)
+        from_end = -torch.where(p < 0.5, torch.log1p(-p * fall), (q + p * (-size).exp()).log()) / size
+        # Seen from the other end, where q is small against exp(-size).
+        growth = q * torch.expm1(size.clamp(max=80))
+        beyond = torch.log1p(growth.clamp(max=1)) / size
+        distance = torch.where(growth < 1, 1 - beyond, from_end)
+        from_other = torch.where(growth < 1, beyond, 1 - from_end)
+        curved = torch.where(steep > 0, from_other, distance)
+        return torch.where(near, _flat_quantile(level, flat), curved).clamp(0, 1)
+
+
+def _flat_quantile(level: Tensor, tilt: Tensor) -> Tensor:
+    return log1p_over(tilt, level * expm1_over(tilt, torch.ones_like(tilt)))
+
+
+@register_kl(ContinuousBernoulli, ContinuousBernoulli)
+def _kl_continuous_bernoulli_continuous_bernoulli(p: ContinuousBernoulli, q: ContinuousBernoulli) -> Tensor:
+    tilt, other = p._tilt(), q._tilt()
+    return (tilt - other) * p.mean - uniform_cgf(tilt) + uniform_cgf(other)

@@ -1,0 +1,150 @@
+"""The gamma distribution: sums of waiting times, and the chi-squared distribution as its special case."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.types import _size
+
+from posterity.distributions.base import Distribution
+from posterity.distributions.exponential import Exponential
+from posterity.distributions.fitting import fit_data
+from posterity.distributions.kl import register_kl
+from posterity.distributions.power_landmarks import power_landmarks
+from posterity.kernels import Source, gammainc, gammaincc, gammaincinv, log_gammainc, log_gammaincc
+from posterity.kernels.log_gamma_density import log_gamma_density
+from posterity.kernels.samplers import standard_gamma
+from posterity.kernels.stirling import HALF_LOG_TAU, lgamma_excess, log_minus_digamma, stirling_error
+
+
+class Gamma(Distribution, torch.distributions.Gamma):
+    r"""The gamma distribution, with density $rate^a x^{a-1} e^{-rate\,x} / \Gamma(a)$ where a is the concentration.
+
+    Args:
+        concentration: Positive; any shape that broadcasts against `rate`.
+        rate: Positive; the inverse of the scale.
+        validate_args: Whether values are checked; None follows the library's switch.
+
+    Raises:
+        TypeError: A parameter is neither a number nor a real tensor.
+        ValueError: Shapes do not broadcast, or a value violates its constraint.
+
+    Source: Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions, volume 1, chapter 17.
+
+    Example:
+        >>> d = Gamma(2.0, 0.5)
+        >>> d.mean, d.log_survival_function(1000.0)
+        (tensor(4.), tensor(-493.7834))
+    """
+
+    concentration: Tensor
+    rate: Tensor
+
+    def __init__(self, concentration: Tensor | float, rate: Tensor | float, validate_args: bool | None = None) -> None:
+        self._initialise({"concentration": concentration, "rate": rate}, validate_args=validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density at `value`, of shape `sample_shape + batch_shape`."""
+        value = self._checked_value(value, support=True)
+        return log_gamma_density(self.concentration, self.rate * value) + self.rate.log()
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """P(X <= value); 0 below the support."""
+        return gammainc(self.concentration, self._scaled(value))
+
+    def log_cdf(self, value: Tensor) -> Tensor:
+        """Log of P(X <= value), finite where the probability itself underflows."""
+        return log_gammainc(self.concentration, self._scaled(value))
+
+    def survival_function(self, value: Tensor) -> Tensor:
+        """P(X > value); 1 below the support."""
+        return gammaincc(self.concentration, self._scaled(value))
+
+    def log_survival_function(self, value: Tensor) -> Tensor:
+        """Log of P(X > value), finite where the probability itself underflows."""
+        return log_gammaincc(self.concentration, self._scaled(value))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The value below which lies the probability `value` in [0, 1]."""
+        return gammaincinv(self.concentration, self._checked_level(value)) / self.rate
+
+    def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
+        """Draws with the gradient of their quantiles, of shape `sample_shape + batch_shape`; positive and finite."""
+        draws = standard_gamma(self.concentration, tuple(sample_shape), source=generator) / self.rate
+        info = torch.finfo(draws.dtype)
+        return draws.clamp(info.tiny, info.max)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, of shape `batch_shape`."""
+        a = self.concentration
+        rest = HALF_LOG_TAU + stirling_error(a) + (a - 1) * log_minus_digamma(a)
+        return 0.5 * a.log() - self.rate.log() + rest
+
+    @classmethod
+    def fit(cls, data: Tensor, weights: Tensor | None = None) -> Self:
+        """Maximum likelihood: the rate follows from the concentration, which Newton's steps find.
+
+        Args:
+            data: Independent draws along dimension 0, `[num_data, *batch_shape]`.
+            weights: How much each draw counts, `[num_data]` or `[num_data, *batch_shape]`; None: all alike.
+
+        Raises:
+            ValueError: A draw is negative or zero, or the draws of one batch element are all equal: the likelihood
+                then has no maximum.
+
+        Source: Minka (2002), Estimating a gamma distribution, equation 1.
+
+        Example:
+            >>> Gamma.fit(torch.tensor([1.0, 2.0, 3.0])).mean
+            tensor(2.)
+        """
+        data, weights = fit_data(cls.__name__, data, weights)
+        cls(data.new_ones(()), 1.0)._check_values("data", data, cls.support)
+        mean = (weights * data).sum(0).double()
+        # The mean log of x / mean, to which x near the mean adds next to nothing.
+        gap = -(weights * (data.double() / mean).log()).sum(0)
+        if not torch._is_all_true((gap > 0) & gap.isfinite()):
+            raise ValueError(
+                f"data of {cls.__name__}.fit must be positive and not all alike: else the likelihood has no maximum."
+            )
+        a = (3 - gap + ((gap - 3).square() + 24 * gap).sqrt()) / (12 * gap)
+        for _ in range(_NUM_STEPS):
+            slope = 1 / a - torch.polygamma(1, a)
+            a = 1 / (1 / a + (log_minus_digamma(a) - gap) / (a.square() * slope))
+        return cls(a.to(data.dtype), (a / mean).to(data.dtype))
+
+    def _landmarks(self) -> Tensor:
+        return power_landmarks(self)
+
+    def _scaled(self, value: Tensor) -> Tensor:
+        return (self.rate * self._checked_value(value)).clamp(min=0)
+
+
+_NUM_STEPS = 6
+
+
+def kl_between_gammas(concentration: Tensor, rate: Tensor, other_concentration: Tensor, other_rate: Tensor) -> Tensor:
+    """KL between two gamma distributions, in a form without large terms that cancel."""
+    # Of rates at the same concentration, a (c - 1 - log c) with c their ratio; the rest is that of unit rates.
+    change = (other_rate - rate) / rate
+    log_ratio = torch.where(change.abs() < 0.5, torch.log1p(change.clamp(-0.5, 0.5)), other_rate.log() - rate.log())
+    return (
+        lgamma_excess(concentration, other_concentration)
+        + concentration * (change - log_ratio)
+        + (concentration - other_concentration) * log_ratio
+    )
+
+
+@register_kl(Gamma, Gamma)
+def _kl_gamma_gamma(p: Gamma, q: Gamma) -> Tensor:
+    return kl_between_gammas(p.concentration, p.rate, q.concentration, q.rate)
+
+
+@register_kl(Exponential, Gamma)
+def _kl_exponential_gamma(p: Exponential, q: Gamma) -> Tensor:
+    return kl_between_gammas(torch.ones_like(p.rate), p.rate, q.concentration, q.rate)
+
+
+@register_kl(Gamma, Exponential)
+def _kl_gamma_exponential(p: Gamma, q: Exponential) -> Tensor:
+    return kl_between_gammas(p.concentration, p.rate, torch.ones_like(q.rate), q.rate)

@@ -1,0 +1,155 @@
+"""Student's t-distribution, accurate from heavy tails to its normal limit."""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.types import _size
+
+from posterity.distributions.base import Distribution
+from posterity.distributions.power_landmarks import power_landmarks
+from posterity.kernels import Key, Source, normal, student_t_cdf, student_t_icdf, student_t_log_cdf
+from posterity.kernels.incomplete_beta import widened
+from posterity.kernels.samplers import log_standard_gamma
+from posterity.kernels.stirling import log_minus_digamma
+from posterity.kernels.student_t import _log_density
+
+
+class StudentT(Distribution, torch.distributions.StudentT):
+    r"""Student's t-distribution: density proportional to $(1 + z^2 / df)^{-(df + 1) / 2}$, $z = (x - loc) / scale$.
+
+    Args:
+        df: Degrees of freedom, positive; any shape that broadcasts against the others.
+        loc: Mode and median.
+        scale: Positive.
+        validate_args: Whether values are checked; None follows the library's switch.
+
+    Raises:
+        TypeError: A parameter is neither a number nor a real tensor.
+        ValueError: Shapes do not broadcast, or a value violates its constraint.
+
+    Source: Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions, volume 2, chapter 28.
+
+    Example:
+        >>> d = StudentT(torch.tensor([1.0, 1e8]))
+        >>> d.log_prob(20.0)
+        tensor([  -7.1387, -200.9185])
+    """
+
+    df: Tensor
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        df: Tensor | float,
+        loc: Tensor | float = 0.0,
+        scale: Tensor | float = 1.0,
+        validate_args: bool | None = None,
+    ) -> None:
+        self._initialise({"df": df, "loc": loc, "scale": scale}, validate_args=validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density at `value`, of shape `sample_shape + batch_shape`."""
+        z = (self._checked_value(value, support=True) - self.loc) / self.scale
+        return log_t_density(self.df, z) - self.scale.log()
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """P(X <= value)."""
+        return _halved(student_t_cdf(self.df, self._standardised(value)), self._standardised(value))
+
+    def log_cdf(self, value: Tensor) -> Tensor:
+        """Log of P(X <= value), finite where the probability itself underflows."""
+        return student_t_log_cdf(self.df, self._standardised(value))
+
+    def survival_function(self, value: Tensor) -> Tensor:
+        """P(X > value)."""
+        return _halved(student_t_cdf(self.df, -self._standardised(value)), self._standardised(value))
+
+    def log_survival_function(self, value: Tensor) -> Tensor:
+        """Log of P(X > value), finite where the probability itself underflows."""
+        return student_t_log_cdf(self.df, -self._standardised(value))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The value below which lies the probability `value` in [0, 1]."""
+        return self.loc + self.scale * student_t_icdf(self.df, self._checked_level(value))
+
+    def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
+        """Draws as a normal variable over the root of a gamma one, of shape `sample_shape + batch_shape`; finite."""
+        draws = self.loc + self.scale * standard_t(self.df, self._extended_shape(sample_shape), generator)
+        largest = torch.finfo(draws.dtype).max
+        return draws.clamp(-largest, largest)
+
+    @property
+    def median(self) -> Tensor:
+        """`loc`."""
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        """`scale**2 * df / (df - 2)`, infinite for `df` up to 2 and NaN up to 1."""
+        finite = self.scale.square() * (self.df / (self.df - 2).clamp(min=0))
+        return torch.where(self.df > 1, finite, torch.nan)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, of shape `batch_shape`."""
+        return t_entropy(self.df) + self.scale.log()
+
+    @classmethod
+    def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        return t_start(data, weights, (weights * data).sum(0))
+
+    def _landmarks(self) -> Tensor:
+        return power_landmarks(self)
+
+    def _standardised(self, value: Tensor) -> Tensor:
+        return (self._checked_value(value) - self.loc) / self.scale
+
+
+def log_t_density(df: Tensor, z: Tensor) -> Tensor:
+    """The log density of the standard t-distribution."""
+    return _log_scale(df) - 0.5 * (df + 1) * _log1p_square(z * df.rsqrt())
+
+
+def standard_t(df: Tensor, shape: torch.Size, generator: Source) -> Tensor:
+    """Draws from the standard t-distribution, with implicit gradients through the gamma variable."""
+    first, second = generator.split() if isinstance(generator, Key) else (generator, generator)
+    noise = normal(shape, source=first, dtype=df.dtype, device=df.device)
+    half = 0.5 * df
+    log_gamma = log_standard_gamma(half.expand(shape), source=second)
+    # In logarithms: the square of a draw of few degrees of freedom overflows.
+    largest = 0.99 * math.log(torch.finfo(df.dtype).max)
+    return noise * (0.5 * (half.log() - log_gamma)).clamp(max=largest).exp()
+
+
+def t_entropy(df: Tensor) -> Tensor:
+    """Entropy of the standard t-distribution."""
+    half = 0.5 * df
+    # psi(half + 1/2) - psi(half), without the digammas themselves, which are large.
+    gap = (0.5 / half).log1p() + (log_minus_digamma(half) - log_minus_digamma(half + 0.5))
+    return (half + 0.5) * gap - _log_scale(df)
+
+
+def t_start(data: Tensor, weights: Tensor, loc: Tensor) -> dict[str, Tensor]:
+    """Where a fit begins: four degrees of freedom, and the scale of their mean absolute deviation."""
+    scale = (weights * (data - loc).abs()).sum(0)
+    return {"df": torch.full_like(loc, 4.0), "loc": loc, "scale": torch.where(scale > 0, scale, 1)}
+
+
+def _halved(probability: Tensor, z: Tensor) -> Tensor:
+    """The probability, with the value at the median exactly one half and its gradient kept."""
+    return probability + torch.where(z == 0, 0.5 - probability, 0).detach()
+
+
+def _log_scale(df: Tensor) -> Tensor:
+    """The log density at 0."""
+    wide = widened(df)
+    return cast(Tensor, _log_density(wide, torch.zeros_like(wide))).to(df.dtype)
+
+
+def _log1p_square(w: Tensor) -> Tensor:
+    """log(1 + w^2), also where the square overflows."""
+    far = w.abs() > 1e10
+    near = torch.log1p(torch.where(far, 0, w).square())
+    return torch.where(far, 2 * torch.where(far, w, 1).abs().log(), near)
