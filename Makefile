@@ -25,10 +25,10 @@ demo: $(VENV)/.installed-demo  ## train a Bayesian network on real digits and wr
 	@$(BIN)/posterity demo --out demo
 
 test: $(VENV)/.installed-dev  ## the whole test suite, docstring examples included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 slow: $(VENV)/.installed-dev  ## the long statistical suites
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --numprocesses auto
 
 lint: $(VENV)/.installed-dev  ## style, types and the order of the floors
 	$(BIN)/ruff check
