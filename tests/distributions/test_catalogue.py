@@ -108,7 +108,7 @@ def test_density_and_tails_agree_with_the_reference(entry, dtype):
                 continue
             value = getattr(d, name)(x)
             assert value.dtype == dtype, name
-            tolerance = entry.factor(name) * ACCURACY[dtype] * allowed[name]
+            tolerance = entry.factor(name, dtype) * ACCURACY[dtype] * allowed[name]
             # A probability from its logarithm, or above one half, has the conditioning of a tail at best.
             if name in ("cdf", "survival_function"):
                 with np.errstate(all="ignore"):
@@ -137,7 +137,7 @@ def test_quantiles_agree_with_the_reference(entry, dtype):
         assert found.dtype == dtype
         allowed = reach(entry, i, x) + exact["cdf"] * (1 + np.abs(np.log(exact["cdf"]))) / exact["prob"]
         keep = resolved.numpy()
-        tolerance = entry.factor("icdf") * ACCURACY[dtype] * allowed[keep]
+        tolerance = entry.factor("icdf", dtype) * ACCURACY[dtype] * allowed[keep]
         assert_close(found[resolved], x[resolved].double().numpy(), tolerance, f"icdf of setting {i}")
 
 
@@ -181,7 +181,7 @@ def test_moments_and_entropy_agree_with_the_reference(entry, dtype):
         closed = d._has_closed_form("variance" if name == "stddev" else name)
         # What is integrated states 1e-9; scipy integrates the entropy itself.
         floor = 1e-8 if name == "entropy" or not closed else 0.0
-        tolerance = entry.factor(name) * max(
+        tolerance = entry.factor(name, dtype) * max(
             4 * ACCURACY[dtype], floor, 0 if closed or dtype == torch.float64 else 5e-5
         )
         unusual = ~np.isfinite(value)

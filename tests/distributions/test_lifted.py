@@ -45,8 +45,8 @@ def torchs_distributions():
         td.Multinomial(4, torch.ones(3)), td.MultivariateNormal(torch.zeros(2), scale_tril @ scale_tril.mT),
         td.NegativeBinomial(3, logits=one), td.OneHotCategorical(torch.ones(3)), td.Pareto(one, two), td.Poisson(two),
         td.StudentT(two, one, two), td.Uniform(one, two), td.VonMises(one, two), td.Weibull(one, two),
-        td.LowRankMultivariateNormal(torch.zeros(2), scale_tril, torch.ones(2)), td.ContinuousBernoulli(torch.tensor(0.3)),
-        td.LKJCholesky(3, two), td.Wishart(torch.tensor(4.0), torch.eye(2)),
+        td.LowRankMultivariateNormal(torch.zeros(2), scale_tril, torch.ones(2)),
+        td.ContinuousBernoulli(torch.tensor(0.3)), td.LKJCholesky(3, two), td.Wishart(torch.tensor(4.0), torch.eye(2)),
     ]  # fmt: skip
 
 

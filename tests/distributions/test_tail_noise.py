@@ -1,9 +1,12 @@
 """Draws of heavy tails come from levels that both ends resolve."""
 
+import pytest
 import torch
+from scipy import stats
 
 from posterity.distributions import Cauchy, LogitNormal, LogNormal, Normal
-from posterity.distributions.tail_noise import log_levels, tail_noise
+from posterity.distributions.tail_noise import cauchy_noise, exponential_noise, log_levels, tail_noise
+from tests.statistical import FALSE_ALARM
 
 
 def test_levels_and_their_complements_sum_to_one():
@@ -26,3 +29,22 @@ def test_extreme_draws_stay_finite_and_inside_the_support():
     assert bool((positive.isfinite() & (positive > 0)).all())
     inside = LogitNormal(0.0, 200.0).sample((10_000,))
     assert bool(((inside > 0) & (inside < 1)).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_noise_is_symmetric_open_and_uniform(dtype):
+    noise = tail_noise(Normal(torch.zeros((), dtype=dtype), 1.0), (50_000,), torch.Generator().manual_seed(1))
+    assert noise.dtype == dtype
+    assert bool(((noise.abs() < 1) & (noise != 0)).all())
+    assert stats.kstest(noise.double().numpy(), stats.uniform(-1, 2).cdf).pvalue > FALSE_ALARM
+
+
+@pytest.mark.parametrize("size", [50, 5_000], ids=["few", "many"])
+@pytest.mark.parametrize(
+    ("draw", "law"), [(cauchy_noise, stats.cauchy), (exponential_noise, stats.expon)], ids=["Cauchy", "exponential"]
+)
+def test_few_and_many_draws_follow_one_law(draw, law, size):
+    d, generator = Normal(torch.zeros(size), 1.0), torch.Generator().manual_seed(2)
+    noise = torch.stack([draw(d, (), generator) for _ in range(10_000 // size)])
+    assert bool((noise.isfinite() & (noise != 0)).all())
+    assert stats.kstest(noise.flatten().double().numpy(), law.cdf).pvalue > FALSE_ALARM

@@ -158,5 +158,5 @@ def test_slopes_at_zero_are_those_of_the_power_series():
 
 @pytest.mark.parametrize("function", [ive, log_ive, bessel_ratio])
 def test_half_precision_is_refused(function):
-    with pytest.raises(TypeError, match=r"float32 and float64, but got torch.float16: convert"):
+    with pytest.raises(TypeError, match=r"float32 and float64, but got torch.float16; use"):
         function(torch.tensor(1.0, dtype=torch.float16), 2.0)

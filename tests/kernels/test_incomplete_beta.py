@@ -26,7 +26,7 @@ def _reference(a: float, b: float, x: float) -> tuple[mp.mpf, mp.mpf]:
         a, b, x = mp.mpf(a), mp.mpf(b), mp.mpf(x)
         if x > (a + 1) / (a + b + 2):
             return _reference(b, a, 1 - x)[::-1]
-        if a * (1 - x) < 150:
+        if a * (1 - x) < 150 and x > 0.5:
             upper = _next_to_one(b, a, 1 - x)
             return 1 - upper, upper
         lower = _lower(a, b, x)
@@ -34,7 +34,7 @@ def _reference(a: float, b: float, x: float) -> tuple[mp.mpf, mp.mpf]:
 
 
 def _next_to_one(b: mp.mpf, a: mp.mpf, y: mp.mpf) -> mp.mpf:
-    """The lower tail at y < 150 / a by DLMF 8.17.7, whose terms grow to e^150 at most before they fall."""
+    """The lower tail by DLMF 8.17.7 at y < 150 / a, where its terms grow to e^150 at most before they fall."""
     power, total, k = mp.mpf(1), 1 / b, 0
     while abs(power) > mp.mpf(10) ** -120 * abs(total) or k < a * y:
         k += 1

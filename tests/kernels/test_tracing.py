@@ -57,9 +57,9 @@ def test_the_last_steps_are_for_those_that_need_them(far):
         return 0.5 * (x + square / x), x * x - square
 
     square = torch.full((10,), 2.0, dtype=torch.float64)
-    start = torch.full_like(square, 1.414213)
+    start = torch.full_like(square, 1.41421356)
     start[:far] = 3.0
-    root = iterate(newton, start, (square,), 6, settled=1e-5)
-    torch.testing.assert_close(root, square.sqrt(), rtol=4e-16, atol=0)
+    root = iterate(newton, start, (square,), 7, settled=1e-7)
+    torch.testing.assert_close(root, square.sqrt(), rtol=1e-15, atol=0)
     # After the first step only those that began far away are left, if they are few.
     assert sizes[1:2] == {0: [], 3: [3], 9: [10]}[far]

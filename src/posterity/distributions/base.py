@@ -306,7 +306,8 @@ class Distribution(torch.distributions.Distribution):
     def _open_uniform(self, sample_shape: _size, generator: Source) -> Tensor:
         """Uniform numbers that are never 0 or 1, of shape `sample_shape + batch_shape + event_shape`."""
         like, shape = self._like(), self._extended_shape(sample_shape)
-        # torch's are multiples of eps / 2 in [0, 1). A quarter of a step more keeps them from 0, and rounds back below 1.
+        # torch's are multiples of eps / 2 in [0, 1). A quarter of a step more keeps them from 0, and rounds back
+        # below 1.
         shift = torch.finfo(like.dtype).eps / 8
         if (generator is None or isinstance(generator, torch.Generator)) and is_plain():
             return like.new_empty(shape).uniform_(shift, 1.0, generator=generator)

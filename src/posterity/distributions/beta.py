@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import refuse_constant, refuse_ends
 from posterity.distributions.kl import register_kl
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.kernels import Source, betainc, betaincc, betaincinv, log_betainc, log_betaincc
@@ -101,6 +102,8 @@ class Beta(Distribution, torch.distributions.Beta):
 
     @classmethod
     def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        refuse_ends(cls.__name__, data)
+        refuse_constant(cls.__name__, data, weights)
         mean = (weights * data).sum(0).clamp(1e-3, 1 - 1e-3)
         variance = (weights * (data - mean).square()).sum(0)
         total = (mean * (1 - mean) / variance.clamp(min=1e-9) - 1).clamp(min=0.1)

@@ -133,4 +133,5 @@ def _kl_binomial_binomial(p: Binomial, q: Binomial) -> Tensor:
         return torch.where(alike, same, torch.where(excluded, torch.inf, torch.nan))
     if bool(alike.all()):
         return same
-    return torch.where(alike, same, expectation(p, lambda k: p.log_prob(k) - log_prob_anywhere(q, k)))
+    wide = p.expand(alike.shape)
+    return torch.where(alike, same, expectation(wide, lambda k: wide.log_prob(k) - log_prob_anywhere(q, k)))

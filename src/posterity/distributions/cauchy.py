@@ -44,8 +44,8 @@ class Cauchy(Distribution, torch.distributions.Cauchy):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        distance = torch.hypot(self._checked_value(value, support=True) - self.loc, self.scale)
-        return torch.sub(self.scale.log() - math.log(math.pi), distance.log(), alpha=2)
+        distance = self._checked_value(value, support=True) - self.loc
+        return root_stretch(distance, self.scale).log().mul_(-2).sub_(math.log(math.pi))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value), with all its digits in the lower tail."""
@@ -85,6 +85,12 @@ class Cauchy(Distribution, torch.distributions.Cauchy):
 
     def _standardised(self, value: Tensor) -> Tensor:
         return (self._checked_value(value) - self.loc) / self.scale
+
+
+def root_stretch(distance: Tensor, scale: Tensor) -> Tensor:
+    """The root of `scale + distance^2 / scale`, which itself may overflow."""
+    root = scale.sqrt()
+    return torch.hypot(distance / root, root)
 
 
 def cauchy_tail(z: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from posterity.distributions.gamma import Gamma, _kl_gamma_gamma
 from posterity.distributions.kl import register_kl
@@ -48,6 +49,9 @@ class Chi2(Gamma, torch.distributions.Chi2):
     def fit(cls, data: Tensor, weights: Tensor | None = None) -> Self:
         """Maximum likelihood, by the search of `Distribution.fit`, whose arguments and errors it has.
 
+        Raises:
+            ValueError: A draw is not positive: under few degrees of freedom the density is infinite at 0.
+
         Example:
             >>> Chi2.fit(torch.tensor([1.0, 2.0, 3.0])).df
             tensor(2.7338)
@@ -56,6 +60,7 @@ class Chi2(Gamma, torch.distributions.Chi2):
 
     @classmethod
     def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        cls(data.new_ones(()))._check_values("data", data, constraints.positive)
         return {"df": (weights * data).sum(0).abs().clamp(min=1e-3)}
 
 

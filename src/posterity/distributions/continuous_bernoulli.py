@@ -1,12 +1,17 @@
 """The continuous Bernoulli distribution on the unit interval: an exponential one cut off at both ends."""
 
+from typing import Self
+
 import torch
 from torch import Tensor
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.beta import Beta
+from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.distributions.parameters import BinaryProbability, exactly_one
+from posterity.distributions.uniform import Uniform
 from posterity.kernels import Source, log1mexp
 from posterity.kernels.box_cox import expm1_over, log1p_over
 from posterity.kernels.uniform_cumulants import uniform_cgf, uniform_tilted_mean, uniform_tilted_variance
@@ -49,7 +54,8 @@ class ContinuousBernoulli(BinaryProbability, Distribution, torch.distributions.C
         tilt = self._tilt()
         # From the end where the density is highest.
         distance = torch.where(tilt > 0, 1 - x, x)
-        return -tilt.abs() * distance - uniform_cgf(-tilt.abs())
+        size = _size_of(tilt)
+        return -size * distance - uniform_cgf(-size)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support and 1 above it."""
@@ -103,8 +109,42 @@ class ContinuousBernoulli(BinaryProbability, Distribution, torch.distributions.C
 
     def entropy(self) -> Tensor:
         """Entropy in nats, of shape `batch_shape`."""
-        tilt = -self._tilt().abs()
+        tilt = -_size_of(self._tilt())
         return uniform_cgf(tilt) - tilt * uniform_tilted_mean(tilt)
+
+    @classmethod
+    def fit(cls, data: Tensor, weights: Tensor | None = None) -> Self:
+        """Maximum likelihood: the logits under which the mean is that of the data, by Newton's steps.
+
+        Args:
+            data: Independent draws along dimension 0, `[num_data, *batch_shape]`.
+            weights: How much each draw counts, `[num_data]` or `[num_data, *batch_shape]`; None: all alike.
+
+        Raises:
+            ValueError: A draw is outside [0, 1], or the draws of one batch element are all 0 or all 1: the likelihood
+                then has no maximum.
+
+        Source: Cohen (1991), A Padé approximant to the inverse Langevin function, for the first step.
+
+        Example:
+            >>> ContinuousBernoulli.fit(torch.tensor([0.1, 0.3, 0.2])).mean
+            tensor(0.2000)
+        """
+        data, weights = fit_data("ContinuousBernoulli", data, weights)
+        cls(logits=data.new_zeros(()))._check_values("data", data, cls.support)
+        above = (weights * data).sum(0).double()
+        below = (weights * (1 - data)).sum(0).double()
+        if not torch._is_all_true((above > 0) & (below > 0)):
+            raise ValueError(
+                "data of ContinuousBernoulli.fit must not all be 0 or all be 1: the likelihood has no maximum then."
+            )
+        # Seen from the nearer end, so that the mean keeps its digits.
+        mean = torch.minimum(above, below) / (above + below)
+        gap = 2 * mean - 1
+        tilt = gap * (3 - gap.square()) / (2 * mean * (1 - mean))
+        for _ in range(_NUM_STEPS):
+            tilt = tilt - (uniform_tilted_mean(tilt) - mean) / uniform_tilted_variance(tilt)
+        return cls(logits=torch.where(above > below, -tilt, tilt).to(data.dtype))
 
     def _tilt(self) -> Tensor:
         """The logits, finite also for certain events."""
@@ -117,11 +157,11 @@ class ContinuousBernoulli(BinaryProbability, Distribution, torch.distributions.C
         inner = x > 0
         log_x = torch.where(inner, x, 1).log()
         # Towards a high upper end the growth exp(tilt) is taken out of both.
-        growth = tilt.clamp(min=0) * rest
-        size = tilt.abs()
+        growth = torch.where(tilt > 0, tilt, 0) * rest
+        size = _size_of(tilt)
         below = log_x + uniform_cgf(-size * x) - uniform_cgf(-size) - growth
         log_above = torch.where(rest > 0, rest, 1).log()
-        falling = (-tilt).clamp(min=0) * x
+        falling = torch.where(tilt > 0, 0, -tilt) * x
         above = log_above + uniform_cgf(-size * rest) - uniform_cgf(-size) - falling
         near_one = (above < -0.7) & (rest > 0)
         complement = log1mexp(torch.where(near_one, -above, 1))
@@ -148,6 +188,14 @@ class ContinuousBernoulli(BinaryProbability, Distribution, torch.distributions.C
         return torch.where(near, _flat_quantile(level, flat), curved).clamp(0, 1)
 
 
+_NUM_STEPS = 5
+
+
+def _size_of(tilt: Tensor) -> Tensor:
+    # The slope of abs() at 0 is 0, which is neither side's.
+    return torch.where(tilt > 0, tilt, -tilt)
+
+
 def _flat_quantile(level: Tensor, tilt: Tensor) -> Tensor:
     return log1p_over(tilt, level * expm1_over(tilt, torch.ones_like(tilt)))
 
@@ -156,3 +204,14 @@ def _flat_quantile(level: Tensor, tilt: Tensor) -> Tensor:
 def _kl_continuous_bernoulli_continuous_bernoulli(p: ContinuousBernoulli, q: ContinuousBernoulli) -> Tensor:
     tilt, other = p._tilt(), q._tilt()
     return (tilt - other) * p.mean - uniform_cgf(tilt) + uniform_cgf(other)
+
+
+@register_kl(Beta, ContinuousBernoulli)
+def _kl_beta_continuous_bernoulli(p: Beta, q: ContinuousBernoulli) -> Tensor:
+    return uniform_cgf(q._tilt()) - q._tilt() * p.mean - p.entropy()
+
+
+@register_kl(Uniform, ContinuousBernoulli)
+def _kl_uniform_continuous_bernoulli(p: Uniform, q: ContinuousBernoulli) -> Tensor:
+    inside = (p.low >= 0) & (p.high <= 1)
+    return torch.where(inside, uniform_cgf(q._tilt()) - q._tilt() * p.mean - p.entropy(), torch.inf)

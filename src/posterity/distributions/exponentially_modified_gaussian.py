@@ -8,6 +8,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.quantiles import log_concave_quantile
 from posterity.kernels import Source, log_ndtr, mills_ratio, ndtr
 from posterity.kernels.elementwise import elementwise
 from posterity.kernels.gauss_legendre import gauss_legendre
@@ -83,6 +84,10 @@ class ExponentiallyModifiedGaussian(Distribution):
         near_one = torch.log1p(-log_cdf.clamp(max=-math.log(2)).exp())
         tail = torch.logaddexp(log_ndtr(-z), _log_tilted_tail(z, rate))
         return torch.where(log_cdf < -math.log(2), near_one, tail)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The value below which lies the probability `value` in [0, 1]."""
+        return log_concave_quantile(self, self._checked_level(value))
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws as sums of normal and exponential noise, of shape `sample_shape + batch_shape`."""

@@ -6,6 +6,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.distributions.quantiles import follow_quantile
 from posterity.kernels import Source, betainc, betaincc, log_betainc, log_betaincc
@@ -116,6 +117,8 @@ class FisherSnedecor(Distribution, torch.distributions.FisherSnedecor):
 
     @classmethod
     def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        cls(data.new_ones(()), 1.0)._check_values("data", data, constraints.positive)
+        refuse_constant("FisherSnedecor", data, weights)
         start = torch.full_like((weights * data).sum(0), 5.0)
         return {"df1": start, "df2": start}
 

@@ -81,6 +81,7 @@ def maximum_likelihood(family: type[_D], data: Tensor, weights: Tensor, start: d
     Source: Nocedal and Wright, Numerical Optimization, 2006, algorithm 6.1, https://doi.org/10.1007/978-0-387-40065-5
     """
     x, w = data.detach().double(), weights.detach().double()
+    x = _without_unseen(x, w)
     declared = cast("dict[str, constraints.Constraint]", family.arg_constraints)
     maps = {name: _map_onto(declared[name]) for name in start}
     free = {name: maps[name].inv(value.detach().double()) for name, value in start.items()}
@@ -139,6 +140,18 @@ def standard_start(
     return start
 
 
+def _without_unseen(data: Tensor, weights: Tensor) -> Tensor:
+    """Data of weight 0 replaced by the weightiest: their likelihood may be 0, and 0 times its logarithm is NaN."""
+    if torch._is_all_true(weights > 0):
+        return data
+    batch_rank = weights.dim() - 1
+    shape = torch.broadcast_shapes(weights.shape, data.shape[: batch_rank + 1])
+    weights = weights.expand(shape)
+    column = (...,) + (None,) * (data.dim() - 1 - batch_rank)
+    weightiest = weights.argmax(0, keepdim=True)[column].expand(1, *data.shape[1:])
+    return torch.where((weights > 0)[column], data, data.gather(0, weightiest))
+
+
 def _map_onto(constraint: constraints.Constraint) -> Any:
     try:
         from posterity.bijectors import bijector_to
@@ -160,7 +173,7 @@ def _bfgs(loss: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
     value, gradient = evaluate(u)
     identity = torch.eye(u.shape[-1], dtype=u.dtype, device=u.device)
     inverse = identity.expand(*u.shape[:-1], *identity.shape)
-    stuck = torch.zeros_like(value, dtype=torch.bool)
+    stuck = ~gradient.isfinite().all(-1)
     for step in range(_MAX_STEPS):
         active = ~stuck & (gradient.abs().amax(-1) > _CONVERGED)
         if not bool(active.any()):
@@ -173,9 +186,9 @@ def _bfgs(loss: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
         # No step is longer than 2 in unconstrained units, so that the first ones stay on the data's scale.
         length = torch.where(active, (2 / direction.norm(dim=-1)).clamp(max=1), 0)
         for _ in range(_MAX_HALVINGS):
-            trial = u + length.unsqueeze(-1) * direction
+            trial = torch.where(length.unsqueeze(-1) > 0, u + length.unsqueeze(-1) * direction, u)
             new_value, new_gradient = evaluate(trial)
-            enough = new_value <= value + 1e-4 * length * slope
+            enough = (new_value <= value + 1e-4 * length * slope) & new_gradient.isfinite().all(-1)
             if bool((enough | ~active).all()):
                 break
             length = torch.where(enough | ~active, length, length / 2)

@@ -4,9 +4,11 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.exponential import Exponential
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
@@ -14,7 +16,13 @@ from posterity.distributions.power_landmarks import power_landmarks
 from posterity.kernels import Source, gammainc, gammaincc, gammaincinv, log_gammainc, log_gammaincc
 from posterity.kernels.log_gamma_density import log_gamma_density
 from posterity.kernels.samplers import standard_gamma
-from posterity.kernels.stirling import HALF_LOG_TAU, lgamma_excess, log_minus_digamma, stirling_error
+from posterity.kernels.stirling import (
+    HALF_LOG_TAU,
+    lgamma_excess,
+    log_minus_digamma,
+    stirling_error,
+    trigamma_excess,
+)
 
 
 class Gamma(Distribution, torch.distributions.Gamma):
@@ -89,7 +97,7 @@ class Gamma(Distribution, torch.distributions.Gamma):
             weights: How much each draw counts, `[num_data]` or `[num_data, *batch_shape]`; None: all alike.
 
         Raises:
-            ValueError: A draw is negative or zero, or the draws of one batch element are all equal: the likelihood
+            ValueError: A draw is not positive, or the draws of one batch element are all equal: the likelihood
                 then has no maximum.
 
         Source: Minka (2002), Estimating a gamma distribution, equation 1.
@@ -99,18 +107,16 @@ class Gamma(Distribution, torch.distributions.Gamma):
             tensor(2.)
         """
         data, weights = fit_data(cls.__name__, data, weights)
-        cls(data.new_ones(()), 1.0)._check_values("data", data, cls.support)
-        mean = (weights * data).sum(0).double()
-        # The mean log of x / mean, to which x near the mean adds next to nothing.
-        gap = -(weights * (data.double() / mean).log()).sum(0)
-        if not torch._is_all_true((gap > 0) & gap.isfinite()):
-            raise ValueError(
-                f"data of {cls.__name__}.fit must be positive and not all alike: else the likelihood has no maximum."
-            )
+        cls(data.new_ones(()), 1.0)._check_values("data", data, constraints.positive)
+        refuse_constant(cls.__name__, data, weights)
+        x, w = data.double(), weights.double()
+        mean = (w * x).sum(0) / w.sum(0)
+        # How far the mean log of x / mean lies below 0, from terms none of which is negative.
+        excess = (x - mean) / mean
+        gap = ((w * (excess - excess.log1p())).sum(0) / w.sum(0)).clamp(min=torch.finfo(x.dtype).eps ** 2)
         a = (3 - gap + ((gap - 3).square() + 24 * gap).sqrt()) / (12 * gap)
         for _ in range(_NUM_STEPS):
-            slope = 1 / a - torch.polygamma(1, a)
-            a = 1 / (1 / a + (log_minus_digamma(a) - gap) / (a.square() * slope))
+            a = 1 / (1 / a - (log_minus_digamma(a) - gap) / (a.square() * trigamma_excess(a)))
         return cls(a.to(data.dtype), (a / mean).to(data.dtype))
 
     def _landmarks(self) -> Tensor:

@@ -6,6 +6,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.endpoints import between
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.kernels import Source, log1mexp
@@ -71,6 +72,9 @@ class GeneralizedExtremeValue(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`; -inf at an end without density."""
         inside, y = self._reduced(value, support=True)
+        # Where exp(-y) overflows, at the lower end.
+        inside = inside & (y > -torch.inf)
+        y = torch.where(inside, y, 0)
         inner = -(1 + self.concentration) * y - (-y).exp() - self.scale.log()
         return torch.where(inside, inner, -torch.inf)
 
@@ -129,10 +133,9 @@ class GeneralizedExtremeValue(Distribution):
 
     @classmethod
     def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        refuse_constant("GeneralizedExtremeValue", data, weights)
         mean = (weights * data).sum(0)
         scale = (weights * (data - mean).square()).sum(0).sqrt() * 0.78
-        if not torch._is_all_true(scale > 0):
-            raise ValueError(f"data of {cls.__name__}.fit must not be all alike: the likelihood has no maximum then.")
         # The Gumbel distribution with these moments: its support holds all data.
         return {"loc": mean - _EULER * scale, "scale": scale, "concentration": torch.zeros_like(mean)}
 

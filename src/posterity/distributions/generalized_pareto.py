@@ -8,6 +8,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.endpoints import between
 from posterity.distributions.fitting import fit_data, maximum_likelihood
 from posterity.distributions.power_landmarks import power_landmarks
@@ -132,11 +133,10 @@ class GeneralizedPareto(Distribution, torch.distributions.GeneralizedPareto):
             tensor(1.)
         """
         data, weights = fit_data("GeneralizedPareto", data, weights)
+        refuse_constant("GeneralizedPareto", data, weights)
         loc = torch.where(weights > 0, data, torch.inf).amin(0)
         excess = torch.where(weights > 0, data - loc, 0)
         scale = (weights * excess).sum(0)
-        if not torch._is_all_true(scale > 0):
-            raise ValueError("data of GeneralizedPareto.fit must not be all alike: the likelihood has no maximum then.")
         start = {"scale": scale, "concentration": torch.zeros_like(scale)}
         found = maximum_likelihood(_Excess, excess, weights, start)
         return cls(loc, found.scale, found.concentration)
@@ -169,3 +169,7 @@ class _Excess(GeneralizedPareto):
     def __init__(self, scale: Tensor, concentration: Tensor, validate_args: bool | None = None) -> None:
         self.loc = torch.zeros_like(scale)
         self._initialise({"scale": scale, "concentration": concentration}, validate_args=validate_args)
+
+
+# As its errors call it.
+_Excess.__name__ = GeneralizedPareto.__name__

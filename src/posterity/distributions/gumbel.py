@@ -51,7 +51,7 @@ class Gumbel(Distribution):
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""
-        return self.log_cdf(value).exp()
+        return (-self._growth(value)).exp()
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of P(X <= value)."""
@@ -59,12 +59,12 @@ class Gumbel(Distribution):
 
     def survival_function(self, value: Tensor) -> Tensor:
         """P(X > value)."""
-        return -torch.expm1(self.log_cdf(value))
+        return -torch.expm1(-self._growth(value))
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of P(X > value), finite where the probability itself underflows."""
         z = self._standardised(value)
-        log_cdf = self.log_cdf(value)
+        log_cdf = -self._growth(value)
         # Each branch sees only its own part: near 0 log(1 - cdf) is kept by log1p, above 20 the survival function
         # is exp(-z) to the rounding of float64.
         low = torch.log1p(-log_cdf.clamp(max=-_LOG_2).exp())
@@ -100,6 +100,11 @@ class Gumbel(Distribution):
     def entropy(self) -> Tensor:
         """Entropy in nats, of shape `batch_shape`."""
         return self.scale.log() + _EULER + 1
+
+    def _growth(self, value: Tensor) -> Tensor:
+        """-log cdf, kept finite so that the cdf of 0 has a slope of 0."""
+        least = -0.9 * math.log(torch.finfo(self.loc.dtype).max)
+        return (-self._standardised(value).clamp(min=least)).exp()
 
     def _standardised(self, value: Tensor, *, support: bool = False) -> Tensor:
         return (self._checked_value(value, support=support) - self.loc) / self.scale

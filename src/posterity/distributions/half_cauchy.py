@@ -8,7 +8,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
-from posterity.distributions.cauchy import cauchy_tail
+from posterity.distributions.cauchy import cauchy_tail, root_stretch
 from posterity.distributions.kl import register_kl
 from posterity.distributions.location_scale import scaled
 from posterity.distributions.order_statistics import weighted_quantile
@@ -49,8 +49,8 @@ class HalfCauchy(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        distance = torch.hypot(self._checked_value(value, support=True), self.scale)
-        return torch.sub(self.scale.log() + math.log(2 / math.pi), distance.log(), alpha=2)
+        stretch = root_stretch(self._checked_value(value, support=True), self.scale)
+        return stretch.log().mul_(-2).add_(math.log(2 / math.pi))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""

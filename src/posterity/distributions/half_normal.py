@@ -48,7 +48,7 @@ class HalfNormal(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         z = self._checked_value(value, support=True) / self.scale
-        return torch.addcmul(0.5 * math.log(2 / math.pi) - self.scale.log(), z, z, value=-0.5)
+        return torch.addcmul(self.scale.log().neg_().add_(0.5 * math.log(2 / math.pi)), z, z, value=-0.5)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""

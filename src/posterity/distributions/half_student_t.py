@@ -10,7 +10,17 @@ from torch.types import _size
 from posterity.distributions.base import Distribution
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.distributions.student_t import log_t_density, standard_t, t_entropy, t_start
-from posterity.kernels import Source, betainc, betaincinv, log_betainc, student_t_cdf, student_t_icdf, student_t_log_cdf
+from posterity.kernels import (
+    Source,
+    betainc,
+    betaincc,
+    betaincinv,
+    log_betainc,
+    log_betaincc,
+    student_t_cdf,
+    student_t_icdf,
+    student_t_log_cdf,
+)
 from posterity.kernels.incomplete_beta import widened
 
 
@@ -62,12 +72,16 @@ class HalfStudentT(Distribution):
 
     def survival_function(self, value: Tensor) -> Tensor:
         """P(X > value); 1 below the support."""
-        return 2 * student_t_cdf(self.df, -self._standardised(value))
+        half, u, complement, dtype = self._squared(value)
+        near = betaincc(torch.full_like(half, 0.5), half, u, complement).to(dtype)
+        return torch.where(u < 0.5, near, 2 * student_t_cdf(self.df, -self._standardised(value)))
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of P(X > value), finite where the probability itself underflows; 0 below the support."""
-        # Rounding must not make a probability of more than one.
-        return (student_t_log_cdf(self.df, -self._standardised(value)) + math.log(2)).clamp(max=0)
+        half, u, complement, dtype = self._squared(value)
+        near = log_betaincc(torch.full_like(half, 0.5), half, u, complement).to(dtype)
+        far = student_t_log_cdf(self.df, -self._standardised(value)) + math.log(2)
+        return torch.where(u < 0.5, near, far)
 
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which lies the probability `value` in [0, 1]."""
@@ -111,6 +125,8 @@ class HalfStudentT(Distribution):
 
     @classmethod
     def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        if not torch._is_all_true((weights * data).sum(0) != 0):
+            raise ValueError("data of HalfStudentT.fit must not be all 0: the likelihood has no maximum then.")
         start = t_start(data, weights, torch.zeros_like((weights * data).sum(0)))
         return {name: start[name] for name in ("df", "scale")}
 

@@ -105,13 +105,15 @@ class Horseshoe(Distribution):
 
     @classmethod
     def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        if not torch._is_all_true(data != 0):
+            raise ValueError("data of Horseshoe.fit must not hold 0, where all densities of the family are infinite.")
         # E log |X| is log scale plus that of a normal variable.
         logs = data.abs().clamp(min=torch.finfo(data.dtype).tiny).log()
         return {"scale": ((weights * logs).sum(0) + 0.635).exp()}
 
     def _landmarks(self) -> Tensor:
         """Powers of ten on both sides, towards the pole at 0 and into the tails."""
-        powers = torch.logspace(-14, 8, 23, dtype=self.scale.dtype, device=self.scale.device)
+        powers = torch.logspace(-14, 8, 45, dtype=self.scale.dtype, device=self.scale.device)
         points = torch.cat([-powers.flip(0), torch.zeros_like(powers[:1]), powers])
         return points.reshape((-1,) + (1,) * len(self.batch_shape)) * self.scale
 

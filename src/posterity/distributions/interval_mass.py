@@ -43,7 +43,7 @@ def log_mass_between(first: tuple[Tensor, Tensor], last: tuple[Tensor, Tensor]) 
     Example:
         >>> d = Normal(0.0, 1.0)
         >>> log_mass_between(log_tails(d, torch.tensor(3.0)), log_tails(d, torch.tensor(4.0)))
-        tensor(-6.6314)
+        tensor(-6.6315)
     """
     (below_a, above_a), (below_b, above_b) = first, last
     half = -math.log(2)

@@ -8,6 +8,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.gamma import Gamma, kl_between_gammas
 from posterity.distributions.kl import register_kl
@@ -39,7 +40,7 @@ class InverseGamma(Distribution):
     """
 
     arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}  # noqa: RUF012  # declared by torch's base
-    support = constraints.nonnegative
+    support = constraints.positive
     has_rsample = True
 
     concentration: Tensor
@@ -124,8 +125,9 @@ class InverseGamma(Distribution):
         """
         data, weights = fit_data("InverseGamma", data, weights)
         cls(data.new_ones(()), 1.0)._check_values("data", data, constraints.positive)
-        fitted = Gamma.fit(1 / data, weights.expand_as(data))
-        return cls(fitted.concentration, fitted.rate)
+        refuse_constant("InverseGamma", data, weights)
+        fitted = Gamma.fit(1 / data.double(), weights.expand_as(data))
+        return cls(fitted.concentration.to(data.dtype), fitted.rate.to(data.dtype))
 
     def _landmarks(self) -> Tensor:
         return power_landmarks(self)
@@ -133,8 +135,9 @@ class InverseGamma(Distribution):
     def _inverse(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """Whether the value lies in the support, and where the gamma variable is then."""
         value = self._checked_value(value)
-        inside = value > 0
-        return inside, self.rate / torch.where(inside, value, 1)
+        # Below this the gamma variable would overflow.
+        inside = value > self.rate / torch.finfo(self.rate.dtype).max
+        return inside, self.rate / torch.where(inside, value, self.rate)
 
 
 @register_kl(InverseGamma, InverseGamma)

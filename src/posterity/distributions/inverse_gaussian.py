@@ -9,6 +9,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.kernels import Source, log1mexp, mills_ratio
@@ -125,10 +126,9 @@ class InverseGaussian(Distribution):
         """
         data, weights = fit_data("InverseGaussian", data, weights)
         cls(data.new_ones(()), 1.0)._check_values("data", data, constraints.positive)
+        refuse_constant("InverseGaussian", data, weights)
         loc = (weights * data).sum(0)
         spread = (weights * ((data - loc) / loc).square() / data).sum(0)
-        if not torch._is_all_true(spread > 0):
-            raise ValueError("data of InverseGaussian.fit must not be all alike: the likelihood has no maximum then.")
         return cls(loc, 1 / spread)
 
     def _landmarks(self) -> Tensor:

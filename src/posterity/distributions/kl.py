@@ -44,13 +44,15 @@ def kl_divergence(p: torch.distributions.Distribution, q: torch.distributions.Di
             f"KL needs equal event shapes, but p has {tuple(p.event_shape)} and q {tuple(q.event_shape)}: "
             "use to_event() on one of them."
         )
-    broadcast_shapes("batch shapes of p and q", p=p.batch_shape, q=q.batch_shape)
+    batch_shape = broadcast_shapes("batch shapes of p and q", p=p.batch_shape, q=q.batch_shape)
     formula = _FORMULAS.get((type(p), type(q)), torch.distributions.kl_divergence)
     try:
         return formula(p, q)
     except NotImplementedError:
         if not isinstance(p, Distribution) or not _enumerable(p):
             raise
+    # The dimension along which values are listed stands before the batch of q too.
+    p = p.expand(batch_shape)
     if p.has_enumerate_support:
         return expectation(p, lambda x: p.log_prob(x) - log_prob_anywhere(q, x), others=(q,))
     (least, greatest), (q_least, q_greatest) = support_ends(p), support_ends(q, p._like())

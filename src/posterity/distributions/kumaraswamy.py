@@ -6,6 +6,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import refuse_constant, refuse_ends
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.kernels import Source, log1mexp
 from posterity.kernels.incomplete_beta import widened
@@ -108,6 +109,8 @@ class Kumaraswamy(Distribution):
 
     @classmethod
     def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        refuse_ends(cls.__name__, data)
+        refuse_constant(cls.__name__, data, weights)
         one = torch.ones_like((weights * data).sum(0))
         return {"concentration1": one, "concentration0": one}
 

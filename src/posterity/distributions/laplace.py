@@ -47,7 +47,7 @@ class Laplace(Distribution, torch.distributions.Laplace):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         z = self._standardised(value, support=True)
-        return (self.scale.log() + math.log(2)).add(z.abs()).neg_()
+        return z.abs_().add_(self.scale.log().add_(math.log(2))).neg_()
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""

@@ -63,7 +63,7 @@ class LinearGaussianStateSpace(Distribution):
         >>> d.variance.squeeze()
         tensor([4.2500, 5.2500, 6.2500])
         >>> d.filter(torch.tensor([[1.0], [2.0], [3.0]])).mean.squeeze()
-        tensor([0.9412, 1.8083, 2.7975])
+        tensor([0.9412, 1.8218, 2.7980])
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  # declared by torch's base

@@ -49,9 +49,9 @@ class LogNormal(WarpedNormal):
         """Log density at `value`, of shape `sample_shape + batch_shape`; minus infinity where it is not positive."""
         log = self._checked_value(value, support=True).clamp(min=0).log()
         z = (log - self.loc) / self.scale
-        offset = self.scale.log() + 0.5 * math.log(2 * math.pi)
+        offset = self.scale.log().neg_().sub_(0.5 * math.log(2 * math.pi))
         # Of the logarithm's two occurrences one is kept finite.
-        return torch.addcmul(-offset, z, z, value=-0.5).sub_(log.clamp(min=-1e4))
+        return torch.addcmul(offset, z, z, value=-0.5).sub_(log.clamp(min=-1e4))
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws `exp(loc + scale * noise)`, positive and finite, of shape `sample_shape + batch_shape`."""

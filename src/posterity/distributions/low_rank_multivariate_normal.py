@@ -118,7 +118,7 @@ class LowRankMultivariateNormal(Distribution, torch.distributions.LowRankMultiva
             rank: Columns of `cov_factor`, from 1 to n - 1.
 
         Raises:
-            ValueError: `rank` is not in that range.
+            ValueError: `rank` is not in that range, or an entry of the data is constant.
             ArithmeticError: The search did not converge, as where an entry is best explained without noise of its own.
 
         Source: Tipping and Bishop, Probabilistic Principal Component Analysis, 1999, equation 7, for the start.
@@ -137,6 +137,10 @@ class LowRankMultivariateNormal(Distribution, torch.distributions.LowRankMultiva
         rest = values[..., : size - rank].mean(-1, keepdim=True)
         factor = vectors[..., size - rank :] * (values[..., size - rank :] - rest).clamp(min=0).sqrt().unsqueeze(-2)
         variance = covariance.diagonal(dim1=-2, dim2=-1)
+        if not torch._is_all_true(variance > 0):
+            raise ValueError(
+                f"data of {cls.__name__}.fit must vary in every entry: the likelihood has no maximum otherwise."
+            )
         diagonal = torch.maximum(variance - factor.square().sum(-1), 0.05 * variance)
         return maximum_likelihood(cls, data, weights, {"loc": loc, "cov_factor": factor, "cov_diag": diagonal})
 

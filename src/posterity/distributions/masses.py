@@ -30,6 +30,9 @@ def mass_table(d: Distribution) -> tuple[Tensor, Tensor]:
     if d.has_enumerate_support:
         values = d.enumerate_support()
         return values, d.prob(values)
+    if not d.batch_shape.numel():
+        empty = d._like().new_zeros(1, *d.batch_shape)
+        return empty, empty
     with torch.no_grad():
         first, last = _window(d) if d._has_closed_form("cdf") else _window_without_cdf(d)
         size = int((last - first).max()) + 1 if first.numel() else 1
@@ -53,20 +56,25 @@ def summed_cdf(d: Distribution, value: Tensor, *, above: bool) -> Tensor:
     # Entry i: the mass of the first i values, or of those from the i-th on; that of all without rounding.
     sums = torch.cat([all_, sums[1:], none] if above else [none, sums[:-1], all_])
     shape = torch.broadcast_shapes(value.shape, d.batch_shape)
-    flat = value.expand(shape).reshape(-1, *d.batch_shape)
-    count = (flat.floor() - values[0] + 1).clamp(0, len(values)).long()
-    return sums.gather(0, count).reshape(shape)
+    flat = value.expand(shape).reshape(_rows(shape, d), *d.batch_shape)
+    count = (flat.floor() - values[0] + 1).clamp(0, len(values))
+    unknown = count.isnan()
+    return torch.where(unknown, torch.nan, sums.gather(0, torch.where(unknown, 0, count).long())).reshape(shape)
 
 
 def summed_quantile(d: Distribution, level: Tensor) -> Tensor:
     """The least value whose summed cdf reaches `level`."""
     values, masses = mass_table(d)
     shape = torch.broadcast_shapes(level.shape, d.batch_shape)
-    flat = level.expand(shape).reshape(-1, *d.batch_shape).movedim(0, -1)
+    flat = level.expand(shape).reshape(_rows(shape, d), *d.batch_shape).movedim(0, -1)
     cumulative = masses.cumsum(0).movedim(0, -1).contiguous()
     # Rounding leaves the last sum next to 1, and no level may lie above it.
     index = torch.searchsorted(cumulative, torch.minimum(flat, cumulative[..., -1:]).contiguous())
     return values.movedim(0, -1).gather(-1, index).movedim(-1, 0).reshape(shape)
+
+
+def _rows(shape: torch.Size, d: Distribution) -> int:
+    return shape[: len(shape) - len(d.batch_shape)].numel()
 
 
 def _window(d: Distribution) -> tuple[Tensor, Tensor]:

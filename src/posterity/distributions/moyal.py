@@ -79,7 +79,7 @@ class Moyal(Distribution):
         """Draws `loc - 2 scale log|noise|`, of shape `sample_shape + batch_shape`."""
         shape = self._extended_shape(sample_shape)
         noise = normal(shape, source=generator, dtype=self.loc.dtype, device=self.loc.device)
-        return located(noise.abs_().clamp_(min=torch.finfo(noise.dtype).tiny).log_().mul_(-2), self.loc, self.scale)
+        return located(noise.abs_().clamp(min=torch.finfo(noise.dtype).tiny).log_().mul_(-2), self.loc, self.scale)
 
     @property
     def mean(self) -> Tensor:

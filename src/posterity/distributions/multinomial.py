@@ -13,7 +13,7 @@ from posterity.distributions.categorical import Categorical
 from posterity.distributions.expectation import expectation
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import kl_divergence, register_kl
-from posterity.distributions.parameters import broadcast_shapes
+from posterity.distributions.parameters import beside, broadcast_shapes
 from posterity.kernels import Source
 from posterity.kernels.poisson_mass import log_poisson_mass
 from posterity.kernels.samplers import multinomial
@@ -56,7 +56,7 @@ class Multinomial(Distribution, torch.distributions.Multinomial):
     ) -> None:
         categories = Categorical(probs, logits, validate_args=validate_args)
         like = categories._param
-        count = torch.as_tensor(total_count, dtype=like.dtype, device=like.device)
+        count = beside("Multinomial", "total_count", total_count, like)
         shape = broadcast_shapes(
             "batch shapes of the parameters of Multinomial",
             total_count=count.shape,

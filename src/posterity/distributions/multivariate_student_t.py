@@ -111,7 +111,13 @@ class MultivariateStudentT(Distribution):
     def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
         loc, covariance = weighted_moments(data.double(), weights.double())
         df = covariance.new_full(covariance.shape[:-2], 6.0)
-        return {"df": df, "loc": loc, "scale_tril": torch.linalg.cholesky(covariance * (4 / 6))}
+        factor, info = torch.linalg.cholesky_ex(covariance * (4 / 6))
+        if not torch._is_all_true(info == 0):
+            raise ValueError(
+                "data of MultivariateStudentT.fit lie in a hyperplane, so that the likelihood has no maximum: give at "
+                f"least {data.shape[-1] + 1} draws in general position."
+            )
+        return {"df": df, "loc": loc, "scale_tril": factor}
 
     def _inflation(self) -> Tensor:
         finite = self.df > 2

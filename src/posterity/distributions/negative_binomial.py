@@ -139,7 +139,7 @@ class NegativeBinomial(BinaryOdds, torch.distributions.NegativeBinomial):
 
     def _tail(self, function: Any, value: Tensor, below: float, above: float) -> Tensor:
         k = self._checked_value(value).to(self.total_count.dtype).floor()
-        inside = (k >= 0) & (self.total_count > 0)
+        inside = (k >= 0) & (k < torch.inf) & (self.total_count > 0)
         a, b = torch.where(inside, k + 1, 1), torch.where(inside, self.total_count, 1)
         probability: Tensor = function(a, b, self._success, self._failure)
         return torch.where(inside, probability, torch.where(k < 0, below, above))
@@ -153,4 +153,5 @@ def _kl_negative_binomial_negative_binomial(p: NegativeBinomial, q: NegativeBino
         return torch.where(alike, same, torch.nan)
     if bool(alike.all()):
         return same
-    return torch.where(alike, same, expectation(p, lambda k: p.log_prob(k) - q.log_prob(k)))
+    wide = p.expand(alike.shape)
+    return torch.where(alike, same, expectation(wide, lambda k: wide.log_prob(k) - q.log_prob(k)))

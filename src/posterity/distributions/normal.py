@@ -45,7 +45,7 @@ class Normal(Distribution, torch.distributions.Normal):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         z = self._standardised(value, support=True)
-        return torch.addcmul(-0.5 * math.log(2 * math.pi) - self.scale.log(), z, z, value=-0.5)
+        return torch.addcmul(self.scale.log().neg_().sub_(0.5 * math.log(2 * math.pi)), z, z, value=-0.5)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value), with a relative error near `eps * z^2` for z standard deviations out."""

@@ -5,6 +5,7 @@ Also the pairs `probs` and `logits`, of which a user gives one and the other is 
 
 from collections.abc import Iterable, Mapping
 from numbers import Number
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,11 +44,7 @@ def broadcast_parameters(
         return tuple(torch.tensor(p) for p in parameters.values())
     tensors = [p for p in parameters.values() if isinstance(p, Tensor)]
     for name, p in parameters.items():
-        if not isinstance(p, Tensor | Number) or (isinstance(p, Tensor) and p.is_complex()):
-            raise TypeError(
-                f"{name} of {owner} must be a number or a real tensor, not "
-                f"{p.dtype if isinstance(p, Tensor) else type(p).__name__}."
-            )
+        _check_real(owner, name, p)
     if len({t.device for t in tensors}) > 1:
         devices = ", ".join(f"{name} on {p.device}" for name, p in parameters.items() if isinstance(p, Tensor))
         raise ValueError(f"parameters of {owner} must live on one device, but got {devices}.")
@@ -97,6 +94,32 @@ def broadcast_shapes(what: str, **shapes: torch.Size) -> torch.Size:
         sizes = [j if i == 1 else i for i, j in zip(longer[ahead:], shorter, strict=True)]
         result = torch.Size([*longer[:ahead], *sizes])
     return result
+
+
+def beside(owner: str, name: str, parameter: Tensor | float, like: Tensor) -> Tensor:
+    """A parameter as a tensor of the dtype of `like`, on whose device it must be.
+
+    Args:
+        owner: The distribution, for error messages.
+        name: The parameter's name.
+        parameter: The parameter.
+        like: A parameter that is a tensor already.
+
+    Raises:
+        TypeError: It is neither a number nor a real tensor.
+        ValueError: It lives on another device.
+
+    Example:
+        >>> beside("Multinomial", "total_count", 3, torch.zeros(2))
+        tensor(3.)
+    """
+    _check_real(owner, name, parameter)
+    if isinstance(parameter, Tensor) and parameter.device != like.device:
+        raise ValueError(
+            f"parameters of {owner} must live on one device, but {name} is on {parameter.device} and others are on "
+            f"{like.device}."
+        )
+    return torch.as_tensor(parameter, dtype=like.dtype, device=like.device)
 
 
 def exactly_one(owner: str, **parameters: Tensor | float | None) -> dict[str, Tensor | float]:
@@ -156,3 +179,15 @@ def is_plain() -> bool:
 def broadcastable(a: torch.Size, b: torch.Size) -> bool:
     """Whether two shapes broadcast against each other."""
     return all(i == j or i == 1 or j == 1 for i, j in zip(reversed(a), reversed(b), strict=False))
+
+
+def _check_real(owner: str, name: str, parameter: Any) -> None:
+    if (
+        not isinstance(parameter, Tensor | Number)
+        or isinstance(parameter, complex)
+        or (isinstance(parameter, Tensor) and parameter.is_complex())
+    ):
+        raise TypeError(
+            f"{name} of {owner} must be a number or a real tensor, not "
+            f"{parameter.dtype if isinstance(parameter, Tensor) else type(parameter).__name__}."
+        )

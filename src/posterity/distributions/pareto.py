@@ -8,9 +8,11 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.distributions.power_landmarks import power_landmarks
+from posterity.distributions.tail_noise import exponential_noise
 from posterity.kernels import Source, log1mexp
 
 
@@ -74,8 +76,8 @@ class Pareto(Distribution):
         return self.scale * (-torch.log1p(-self._checked_level(value)) / self.alpha).exp()
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
-        """Draws by the inverse survival function of uniform noise, of shape `sample_shape + batch_shape`; finite."""
-        draws = self.scale * (-self._open_uniform(sample_shape, generator).log() / self.alpha).exp()
+        """Draws `scale * exp(noise / alpha)` of exponential noise, of shape `sample_shape + batch_shape`; finite."""
+        draws = self.scale * (exponential_noise(self, sample_shape, generator) / self.alpha).exp()
         return draws.clamp(max=torch.finfo(draws.dtype).max)
 
     @property
@@ -116,10 +118,9 @@ class Pareto(Distribution):
         """
         data, weights = fit_data("Pareto", data, weights)
         cls(data.new_ones(()), 1.0)._check_values("data", data, constraints.positive)
+        refuse_constant("Pareto", data, weights)
         scale = torch.where(weights > 0, data, torch.inf).amin(0)
         mean_log = (weights * _log_ratio(torch.where(weights > 0, data, scale), scale)).sum(0)
-        if not torch._is_all_true(mean_log > 0):
-            raise ValueError("data of Pareto.fit must not be all alike: the likelihood has no maximum then.")
         return cls(scale, 1 / mean_log)
 
     def _landmarks(self) -> Tensor:

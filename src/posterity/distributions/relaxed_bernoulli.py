@@ -11,6 +11,7 @@ from torch.types import _size
 
 from posterity.distributions.binary_odds import BinaryOdds
 from posterity.distributions.expectation import expectation
+from posterity.distributions.kl import kl_divergence, register_kl
 from posterity.distributions.logistic import Logistic
 from posterity.distributions.modes import search_mode
 from posterity.kernels import Source
@@ -128,8 +129,21 @@ class RelaxedBernoulli(BinaryOdds):
         eps = torch.finfo(self.temperature.dtype).eps
         return super()._landmarks().clamp(eps, 1 - eps**0.5)
 
+    def _of_logits(self) -> Logistic:
+        return Logistic(self.logits / self.temperature, 1 / self.temperature, validate_args=False)
+
     def _standardised(self, value: Tensor) -> Tensor:
-        return self.temperature * _logit(self._checked_value(value).clamp(0, 1)) - self.logits
+        value = self._checked_value(value)
+        below, above = value <= 0, value >= 1
+        # The slope of the logit at an end is infinite.
+        inner = self.temperature * _logit(torch.where(below | above, 0.5, value)) - self.logits
+        return torch.where(below, -torch.inf, torch.where(above, torch.inf, inner))
+
+
+@register_kl(RelaxedBernoulli, RelaxedBernoulli)
+def _kl_relaxed_bernoulli_relaxed_bernoulli(p: RelaxedBernoulli, q: RelaxedBernoulli) -> Tensor:
+    # The logits of the draws, whose divergence is the same, are logistic.
+    return kl_divergence(p._of_logits(), q._of_logits())
 
 
 # Beyond it softplus is the identity to the rounding of float64.

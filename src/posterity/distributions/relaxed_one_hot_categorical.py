@@ -10,7 +10,7 @@ from torch.types import _size
 
 from posterity.distributions.base import Distribution
 from posterity.distributions.categorical import Categorical
-from posterity.distributions.parameters import broadcast_shapes
+from posterity.distributions.parameters import beside, broadcast_shapes
 from posterity.kernels import Source
 from posterity.kernels.samplers import gumbel
 
@@ -59,7 +59,7 @@ class ExpRelaxedOneHotCategorical(Distribution):
     ) -> None:
         classes = Categorical(probs, logits, validate_args=validate_args)
         like = classes._param
-        heat = torch.as_tensor(temperature, dtype=like.dtype, device=like.device)
+        heat = beside(type(self).__name__, "temperature", temperature, like)
         shape = broadcast_shapes(
             f"batch shapes of the parameters of {type(self).__name__}",
             temperature=heat.shape,

@@ -1,5 +1,8 @@
 """The Skellam distribution: the difference of two Poisson counts."""
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
@@ -52,7 +55,7 @@ class Skellam(Distribution):
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of P(X <= value)."""
-        return log_skellam_cdf(self._checked_value(value).floor(), self.rate1, self.rate2)
+        return self._tail(log_skellam_cdf, value, -torch.inf, 0.0)
 
     def survival_function(self, value: Tensor) -> Tensor:
         """P(X > value)."""
@@ -60,7 +63,7 @@ class Skellam(Distribution):
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of P(X > value)."""
-        return log_skellam_survival(self._checked_value(value).floor(), self.rate1, self.rate2)
+        return self._tail(log_skellam_survival, value, 0.0, -torch.inf)
 
     def icdf(self, value: Tensor) -> Tensor:
         """The least integer whose cdf reaches the probability `value` in [0, 1]."""
@@ -88,3 +91,8 @@ class Skellam(Distribution):
         variance = (weights * (data - mean).square()).sum(0)
         least = 0.05 * (1 + mean.abs())
         return {"rate1": (0.5 * (variance + mean)).maximum(least), "rate2": (0.5 * (variance - mean)).maximum(least)}
+
+    def _tail(self, function: Callable[..., Tensor], value: Tensor, below: float, above: float) -> Tensor:
+        k = self._checked_value(value).floor()
+        ends = torch.where(k < 0, below, above)
+        return torch.where(k.isinf(), ends, function(torch.where(k.isinf(), 0, k), self.rate1, self.rate2))

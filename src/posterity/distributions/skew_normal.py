@@ -8,6 +8,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.quantiles import log_concave_quantile
 from posterity.kernels import Source, log_ndtr, normal, skew_normal_cdf, skew_normal_log_cdf
 
 
@@ -73,6 +74,10 @@ class SkewNormal(Distribution):
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of P(X > value), finite where the probability itself underflows."""
         return skew_normal_log_cdf(-self._standardised(value), -self.skewness)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The value below which lies the probability `value` in [0, 1]."""
+        return log_concave_quantile(self, self._checked_level(value))
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws as a half-normal plus a normal variable, of shape `sample_shape + batch_shape`."""

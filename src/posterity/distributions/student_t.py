@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.kernels import Key, Source, normal, student_t_cdf, student_t_icdf, student_t_log_cdf
 from posterity.kernels.incomplete_beta import widened
@@ -98,6 +99,7 @@ class StudentT(Distribution, torch.distributions.StudentT):
 
     @classmethod
     def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        refuse_constant("StudentT", data, weights)
         return t_start(data, weights, (weights * data).sum(0))
 
     def _landmarks(self) -> Tensor:

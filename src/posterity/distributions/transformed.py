@@ -84,7 +84,7 @@ class TransformedDistribution(Distribution, torch.distributions.TransformedDistr
         Distribution.__init__(self, shape[:cut], shape[cut:], validate_args=validate_args)
 
     def __repr__(self) -> str:
-        return f"TransformedDistribution({self.base_dist!r}, {self.transforms!r})"
+        return f"{type(self).__name__}({self.base_dist!r}, {self.transforms!r})"
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Self:
         """The same distribution with its batch broadcast to `batch_shape`; no memory is copied."""
@@ -146,7 +146,8 @@ class TransformedDistribution(Distribution, torch.distributions.TransformedDistr
         else:
             sign = torch.as_tensor(sign)
             found = self._bijector._forward(self.base_dist.icdf(torch.where(sign > 0, level, 1 - level)))
-            found = torch.where((sign < 0) & (level < 0.25), continuous_quantile(self, level), found)
+            searched = (sign < 0) & (level < 0.25) & (level > 0)
+            found = torch.where(searched, continuous_quantile(self, torch.where(searched, level, 0.125)), found)
         return torch.where(level == 0, lower, torch.where(level == 1, upper, found))
 
     @property

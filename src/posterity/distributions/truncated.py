@@ -251,7 +251,7 @@ def bounded_support(
         return constraints.interval(lower, upper)
     if has_lower:
         return constraints.greater_than_eq(lower)
-    return _LessThanEq(upper) if has_upper else support
+    return _LessThanEq(upper) if has_upper else support  # type: ignore[no-untyped-call]  # torch's constructor
 
 
 class _LessThanEq(constraints.less_than):

@@ -9,6 +9,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.kernels import (
@@ -26,8 +27,8 @@ from posterity.kernels.samplers import von_mises
 class VonMises(Distribution, torch.distributions.VonMises):
     r"""Angles with the density $e^{\kappa \cos(x - loc)} / (2 \pi I_0(\kappa))$ on $[-\pi, \pi]$.
 
-    Mean and variance are circular: the direction `loc` and one minus the mean resultant length. The cdf starts at
-    $-\pi$. Gradients of draws turn the circle, past its cut at $\pm\pi$: they are unbiased for periodic functions.
+    Draws lie there, and the cdf starts at $-\pi$; the density is that of an angle, which any real number names. Mean
+    and variance are circular: the direction `loc` and one minus the mean resultant length. Gradients of draws turn the circle, past its cut at $\pm\pi$: they are unbiased for periodic functions.
 
     Args:
         loc: Mean direction in radians, any real; any shape that broadcasts against `concentration`.
@@ -56,8 +57,10 @@ class VonMises(Distribution, torch.distributions.VonMises):
         self._initialise({"loc": loc, "concentration": concentration}, validate_args=validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density at `value` in [-pi, pi], of shape `sample_shape + batch_shape`."""
-        half = 0.5 * (self._checked_value(value, support=True) - self.loc)
+        """Log density at `value`, any angle, of shape `sample_shape + batch_shape`; it repeats with each turn."""
+        value = self._checked_value(value)
+        self._check_values("value", value, constraints.real)
+        half = 0.5 * (value - self.loc)
         return -2 * self.concentration * half.sin().square() - self._log_scale()
 
     def cdf(self, value: Tensor) -> Tensor:
@@ -113,7 +116,7 @@ class VonMises(Distribution, torch.distributions.VonMises):
             weights: How much each draw counts, `[num_data]` or `[num_data, *batch_shape]`; None: all alike.
 
         Raises:
-            ValueError: A draw is outside [-pi, pi], or the draws of one batch element are all equal or cancel: the
+            ValueError: The draws of one batch element are all equal or cancel: the
                 likelihood then has no maximum at a positive concentration.
 
         Example:
@@ -121,14 +124,17 @@ class VonMises(Distribution, torch.distributions.VonMises):
             tensor(0.5000)
         """
         data, weights = fit_data("VonMises", data, weights)
-        cls(data.new_zeros(()), 1.0)._check_values("data", data, cls.support)
-        cosine, sine = (weights * data.cos()).sum(0), (weights * data.sin()).sum(0)
+        refuse_constant("VonMises", data, weights)
+        x, w = data.double(), weights.double() / weights.double().sum(0)
+        cosine, sine = (w * x.cos()).sum(0), (w * x.sin()).sum(0)
         length = torch.hypot(cosine, sine)
-        if not torch._is_all_true((length > 0) & (length < 1 - torch.finfo(data.dtype).eps)):
+        rounding = torch.finfo(x.dtype).eps
+        if not torch._is_all_true((length > rounding) & (length < 1 - rounding)):
             raise ValueError(
-                "data of VonMises.fit must neither be all alike nor cancel: the likelihood has no maximum otherwise."
+                "data of VonMises.fit must neither cancel nor point all one way: the likelihood has no maximum then."
             )
-        return cls(torch.atan2(sine, cosine), bessel_ratio_inverse(1.0, length))
+        concentration = bessel_ratio_inverse(1.0, length)
+        return cls(torch.atan2(sine, cosine).to(data.dtype), concentration.to(data.dtype))
 
     def _landmarks(self) -> Tensor:
         """Angles around `loc`, closer the higher the concentration, and the cut's neighbourhood."""

@@ -8,9 +8,11 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.gamma import Gamma
 from posterity.distributions.kl import register_kl
 from posterity.distributions.power_landmarks import power_landmarks
+from posterity.distributions.tail_noise import exponential_noise
 from posterity.kernels import Source, log1mexp
 from posterity.kernels.lgamma1p import lgamma1p_bend, lgamma1p_over
 
@@ -74,9 +76,9 @@ class Weibull(Distribution):
         return self.scale * (-torch.log1p(-self._checked_level(value))).pow(1 / self.concentration)
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
-        """Draws by the inverse survival function of uniform noise, of shape `sample_shape + batch_shape`."""
-        exponential = -self._open_uniform(sample_shape, generator).log()
-        draws = self.scale * exponential.pow(1 / self.concentration)
+        """Draws `scale * noise^(1 / concentration)` of exponential noise, of shape `sample_shape + batch_shape`."""
+        noise = exponential_noise(self, sample_shape, generator)
+        draws = self.scale * noise.pow(1 / self.concentration)
         info = torch.finfo(draws.dtype)
         return draws.clamp(info.tiny, info.max)
 
@@ -105,6 +107,8 @@ class Weibull(Distribution):
 
     @classmethod
     def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        cls(data.new_ones(()), 1.0)._check_values("data", data, constraints.positive)
+        refuse_constant("Weibull", data, weights)
         # Logarithms of draws are Gumbel minima, of standard deviation pi / (k sqrt(6)).
         logs = data.clamp(min=torch.finfo(data.dtype).tiny).log()
         mean = (weights * logs).sum(0)

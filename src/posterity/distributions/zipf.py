@@ -59,8 +59,10 @@ class Zipf(Distribution):
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of P(X > value)."""
         k = self._checked_value(value).to(self.concentration.dtype).floor()
-        above = log_zeta(self.concentration, k.clamp(min=0) + 1) - self._log_zeta(self.concentration)
-        return torch.where(k >= 1, above, 0)
+        endless = k == torch.inf
+        above = log_zeta(self.concentration, torch.where(endless, 0, k).clamp(min=0) + 1)
+        above = torch.where(endless, -torch.inf, above - self._log_zeta(self.concentration))
+        return torch.where(k < 1, 0, above)
 
     def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Values of shape `sample_shape + batch_shape`; the dtype's largest number where they exceed it."""

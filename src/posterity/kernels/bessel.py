@@ -264,9 +264,7 @@ _RATIO_CURVATURE = {dtype: ratio_expansions(n)[2] for dtype, n in _NUM_ORDERS.it
 
 def _for(by_type: dict[torch.dtype, _Table], x: Tensor) -> _Table:
     if x.dtype not in by_type:
-        raise TypeError(
-            f"Bessel functions take float32 and float64, but got {x.dtype}: convert with .to(torch.float32)."
-        )
+        raise TypeError(f"Bessel functions take float32 and float64, but got {x.dtype}; use .to(torch.float32).")
     return by_type[x.dtype]
 
 

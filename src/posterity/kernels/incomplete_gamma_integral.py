@@ -63,7 +63,7 @@ def tail(a: Tensor, x: Tensor, order: int = 0) -> Tail:
     """
     lower, small = x <= a.clamp_min(1), a < SHIFT
     shifted = lower & small
-    base = once(torch.where(small, a + SHIFT, a))
+    base = torch.where(small, a + SHIFT, a)
     b = torch.where(shifted, base, a)
     moments = _moments(x, b, lower, _rule(a.dtype, order), order)
     head, head_h, head_hh, factor, h, g = _recurrence(a, x, order)
@@ -96,13 +96,13 @@ def tail(a: Tensor, x: Tensor, order: int = 0) -> Tail:
 def log_density_scale(a: Tensor, x: Tensor) -> Tensor:
     """log(x^a e^-x / Gamma(a + 1)) for positive `a` and `x`, with no cancellation for x near a large `a`."""
     small = a < SHIFT
-    base = once(torch.where(small, a + SHIFT, a))
+    base = torch.where(small, a + SHIFT, a)
     near = torch.log(torch.where(small, x, x / a))
     d = x - a
-    r = once(d / (x + a))
+    r = d / (x + a)
     # -a (y - 1 - log y), y = x/a, is -r d (1 - ...) by log y = 2 artanh(r): no cancellation near y = 1.
     limit, terms = (0.3, 11) if a.dtype == torch.float64 else (0.5, 10)
-    square = once((r * r).clamp_max(limit * limit))
+    square = (r * r).clamp_max(limit * limit)
     series = _polynomial(square, [1 / (2 * k + 3) for k in range(terms)])
     deviance = torch.where(r.abs() < limit, r * (d - 2 * a * (r * r) * series), d - a * near)
     log_base = torch.log(base)
@@ -132,7 +132,7 @@ def trigamma(a: Tensor) -> Tensor:
 
 
 def _stirling_error(a: Tensor) -> Tensor:
-    y = once(1 / a)
+    y = 1 / a
     return y * _polynomial(y * y, [b / (2 * k * (2 * k - 1)) for k, b in enumerate(BERNOULLI, 1)])
 
 
@@ -147,13 +147,18 @@ def _moments(x: Tensor, b: Tensor, lower: Tensor, rule: _Rule, order: int) -> li
     reach = product / (half + torch.sqrt(half * half + product))
     signed = torch.where(lower, -reach, torch.log1p(reach))
     signed, slope, minus_x = once(signed), -d, -x
-    first = b * signed
+    first = once(b * signed)
     powers = range(order + 1)
 
     def terms(node: float | Tensor) -> list[Tensor]:
-        if isinstance(node, float) and x.dtype == torch.float64:
-            # The difference is off by sqrt(x) roundings, which matter from x = 1e10 on.
+        # In float64 phi is a difference that is off by sqrt(x) roundings, which matter from x = 1e10 on.
+        if x.dtype == torch.float64 and isinstance(node, float):
             value = (signed * node).expm1_().mul_(minus_x).add_(first, alpha=node).exp_()
+        elif x.dtype == torch.float64:
+            # e^v - 1 by the tangent: Inductor subtracts 1 from e^v. What is short, with no value used twice, is fused
+            # with its sum; anything else is stored for all nodes first.
+            tangent = torch.tanh(signed * (0.5 * node))
+            value = torch.exp((2 * minus_x) / (1 / tangent - 1) + first * node)
         else:
             v = signed * node
             value = _exp_remainder(v).mul_(minus_x).add_(slope * v).exp_()
@@ -177,7 +182,7 @@ def _exp_remainder(v: Tensor) -> Tensor:
             g = (g + g).addcmul_(s, s)
             w = w + w
         return g
-    reach, count = (0.5, 13) if v.dtype == torch.float64 else (1.0, 8)
+    reach, count = (0.06, 7) if v.dtype == torch.float64 else (0.5, 6)
     near = v.clamp(-reach, reach)
     series = near * near * _polynomial(near, [1 / math.factorial(k + 2) for k in range(count)])
     return torch.where(near == v, series, torch.exp(v) - 1 - v)

@@ -30,7 +30,7 @@ def stirling_error(x: Tensor) -> Tensor:
     return torch.where(x < _LARGE, below, _series(high, [b / (2 * k * (2 * k - 1)) for k, b in _numbered()]) / high)
 
 
-@elementwise(lambda x, value: 1 / x - torch.polygamma(1, x))
+@elementwise(lambda x, value: -trigamma_excess(x))
 def log_minus_digamma(x: Tensor) -> Tensor:
     r"""$\log x - \psi(x)$, which falls to zero like $1 / 2 x$.
 
@@ -46,6 +46,24 @@ def log_minus_digamma(x: Tensor) -> Tensor:
     low, high = x.clamp(max=_LARGE), x.clamp(min=_LARGE)
     above = 0.5 / high + _series(high, [b / (2 * k) for k, b in _numbered()]) / high / high
     return torch.where(x < _LARGE, low.log() - torch.digamma(low), above)
+
+
+@elementwise(lambda x, value: torch.polygamma(2, x) + 1 / (x * x))
+def trigamma_excess(x: Tensor) -> Tensor:
+    r"""$\psi'(x) - 1 / x$, which falls to zero like $1 / 2 x^2$.
+
+    Args:
+        x: Positive.
+
+    Source: DLMF 5.15.8.
+
+    Example:
+        >>> trigamma_excess(torch.tensor([1.0, 1e6]))
+        tensor([6.4493e-01, 5.0000e-13])
+    """
+    low, high = x.clamp(max=_LARGE), x.clamp(min=_LARGE)
+    above = (0.5 + _series(high, [b for _, b in _numbered()]) / high) / high / high
+    return torch.where(x < _LARGE, torch.polygamma(1, low) - 1 / low, above)
 
 
 def lgamma_excess(p: Tensor, q: Tensor) -> Tensor:

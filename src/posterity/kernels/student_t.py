@@ -228,7 +228,7 @@ STEPS = 2
 
 
 def _improved(theta: Tensor, df: Tensor, log_target: Tensor, normaliser: Tensor) -> tuple[Tensor, Tensor]:
-    """A step of Householder's third order towards log P(T > sqrt(df) sinh(theta)) = log_target, and the error before."""
+    """A step of Householder's third order to log P(T > sqrt(df) sinh(theta)) = log_target, and the error before."""
     fall = torch.exp(-2 * theta)
     sinh = torch.sinh(theta.clamp(max=1.0))
     log_sech2 = torch.where(theta < 1, -torch.log1p(sinh * sinh), -2 * (theta + torch.log1p(fall) - math.log(2)))

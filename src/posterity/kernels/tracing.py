@@ -12,6 +12,8 @@ _SERIES = tuple(1 / math.factorial(k) for k in range(2, 14))
 
 def traced(x: Tensor) -> bool:
     """Whether a graph is being made of the operations on `x`, under `torch.func` transformations or not."""
+    if torch.compiler.is_compiling():
+        return True
     while torch._C._functorch.is_functorch_wrapped_tensor(x):
         x = torch._C._functorch.get_unwrapped(x)
     return type(x) not in (Tensor, Parameter)
@@ -82,7 +84,7 @@ def iterate(
     """
     for left in range(count - 1, -1, -1):
         new, residual = step(x, *parameters)
-        if left == 0 or traced(x) or torch._C._functorch.is_functorch_wrapped_tensor(new) or new.is_meta:
+        if left == 0 or traced(x) or new.is_meta or torch._C._functorch.is_functorch_wrapped_tensor(new):
             x = once(new)
             continue
         # A NaN residual never settles.

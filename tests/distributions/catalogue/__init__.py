@@ -2,6 +2,7 @@
 
 from tests.distributions.catalogue import (
     bounded,
+    composites,
     counts,
     discrete,
     discrete_vectors,
@@ -23,5 +24,6 @@ SCALAR: list[Entry] = [
     *gamma_beta.ENTRIES,
     *discrete.ENTRIES,
     *counts.ENTRIES,
+    *composites.ENTRIES,
 ]
 MULTIVARIATE: list[MultivariateEntry] = [*multivariate.ENTRIES, *vectors.ENTRIES, *discrete_vectors.ENTRIES]

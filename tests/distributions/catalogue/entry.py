@@ -30,6 +30,7 @@ class Entry:
         fit: Keyword arguments that `fit` needs; None where it is refused (the reason stands in `refused`).
         refused: By statistic ("mean", "fit", ...), what its NotImplementedError says, as a regular expression.
         looser: By statistic, a factor on its tolerance and the reason for it.
+        looser_in_float32: Whether `looser` holds for float32 too.
         pathwise: Whether draws are a monotone function of one noise, so that the gradient of each draw is known.
             Where not, gradients are compared in the mean.
         kl: The two settings between which the KL is compared with its integral or sum; None: not compared.
@@ -44,6 +45,7 @@ class Entry:
     fit: Mapping[str, Any] | None = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     looser: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    looser_in_float32: bool = True
     pathwise: bool = True
     kl: tuple[int, int] | None = (0, 1)
     levels: Sequence[float] = (1e-100, 1e-30, 1e-10, 1e-4, 0.01, 0.1, 0.25, 0.4)
@@ -64,7 +66,9 @@ class Entry:
         """The reference at the parameters as `dtype` rounds them."""
         return _exact(self.reference, _frozen(self.settings[setting]), dtype)
 
-    def factor(self, statistic: str) -> float:
+    def factor(self, statistic: str, dtype: torch.dtype = torch.float64) -> float:
+        if dtype == torch.float32 and not self.looser_in_float32:
+            return 1.0
         return self.looser.get(statistic, (1.0, ""))[0]
 
 
