@@ -6,7 +6,19 @@ import mpmath
 import pytest
 import torch
 
-from posterity.distributions import Categorical, Laplace, Mixture, MixtureSameFamily, Normal, kl_divergence
+from posterity.distributions import (
+    Beta,
+    BetaBinomial,
+    Binomial,
+    Categorical,
+    Laplace,
+    Mixture,
+    MixtureSameFamily,
+    NegativeBinomial,
+    Normal,
+    Skellam,
+    kl_divergence,
+)
 
 
 def test_mixture_against_a_normal_is_the_integral_of_its_definition():
@@ -77,3 +89,30 @@ def test_refusals_say_why():
         kl_divergence(Normal(torch.zeros(2), 1.0).to_event(), Normal(0.0, 1.0))
     with pytest.raises(ValueError, match=r"batch shapes of p and q must broadcast.*p \(2,\), q \(3,\)"):
         kl_divergence(Normal(torch.zeros(2), 1.0), Normal(torch.zeros(3), 1.0))
+
+
+@pytest.mark.parametrize(
+    ("p", "q"),
+    [
+        (BetaBinomial(1.0, 2.0, total_count=1), BetaBinomial(torch.tensor([[1.0], [3.0]]), 2.0, total_count=1)),
+        (Binomial(2, 0.5), Binomial(torch.tensor([[3.0], [2.0]]), 0.25)),
+        (NegativeBinomial(2.0, 0.5), NegativeBinomial(torch.tensor([[3.0], [2.0]]), 0.25)),
+        (Skellam(1.0, 2.0), Skellam(torch.tensor([[1.0], [3.0]]), 2.0)),
+    ],
+    ids=lambda d: type(d).__name__,
+)
+def test_sums_broadcast_over_a_second_batch_of_higher_rank(p, q):
+    together = kl_divergence(p.expand((3,)), q)
+    apart = torch.stack([kl_divergence(p, type(q)(**_row(q, i))) for i in range(2)])
+    torch.testing.assert_close(together, apart.reshape(2, 1).expand(2, 3))
+
+
+def _row(d, i):
+    names = [name for name in d.arg_constraints if name in d.__dict__]
+    return {name: getattr(d, name)[i, 0] for name in names}
+
+
+def test_a_pole_at_an_end_of_the_support_is_integrated():
+    p = Mixture([Beta(torch.tensor(0.5, dtype=torch.float64), 2.0)])
+    q = Beta(torch.tensor(1.0, dtype=torch.float64), 2.0)
+    assert float(p.kl_divergence(q)) == pytest.approx(float(p.components[0].kl_divergence(q)), rel=1e-8)

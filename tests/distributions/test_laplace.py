@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from posterity.distributions import Laplace, Normal
+from posterity.kernels import Key
 from tests.distributions.checks import (
     assert_relatively_close,
 )
@@ -81,11 +82,18 @@ def test_draws_are_finite_at_both_ends_of_the_uniform_noise(monkeypatch):
     eps = torch.finfo(torch.float32).eps
     ends = torch.tensor([0.0, 0.5, 1 - eps / 2, 1.0])
     monkeypatch.setattr("posterity.distributions.laplace.uniform", lambda shape, **kwargs: ends)
-    draws = Laplace(0.0, 1.0).sample((4,))
+    draws = Laplace(0.0, 1.0).sample((4,), generator=Key(0))
     assert bool(draws.isfinite().all())
     # The least and the greatest number of torch.rand give opposite draws.
     assert draws[0] == -draws[2]
     assert draws[1] != 0
+
+
+def test_noise_of_torchs_generator_is_its_uniform_numbers_centred_by_half_a_step():
+    seeds = [torch.Generator().manual_seed(4) for _ in range(2)]
+    noise = Laplace(0.0, 1.0)._signed_uniform((10_000,), seeds[0]).double()
+    u = torch.rand(10_000, generator=seeds[1]).double()
+    assert torch.equal(noise, 2 * u - 1 + torch.finfo(torch.float32).eps / 2)
 
 
 def test_gradients_agree_with_finite_differences():

@@ -8,7 +8,20 @@ import torch
 from scipy import optimize, stats
 
 from posterity import kernels
-from posterity.distributions import Categorical, Laplace, Mixture, MixtureSameFamily, Normal
+from posterity.distributions import (
+    Categorical,
+    Delta,
+    DiscreteUniform,
+    Laplace,
+    LogNormal,
+    Mixture,
+    MixtureSameFamily,
+    Normal,
+    Pareto,
+    Uniform,
+    constraints,
+)
+from posterity.distributions.kl import log_prob_anywhere
 from tests.distributions.checks import (
     FALSE_ALARM,
     assert_follows,
@@ -225,3 +238,44 @@ def test_a_generator_decides_the_draws_alone(d):
 def test_what_is_no_mixture_is_refused_by_name(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "component",
+    [
+        Uniform(torch.tensor([0.0, 3.0]), torch.tensor([1.0, 5.0])),
+        Pareto(torch.tensor([1.0, 2.0]), 3.0),
+        DiscreteUniform(torch.tensor([0.0, 5.0]), torch.tensor([1.0, 6.0])),
+    ],
+    ids=lambda d: type(d).__name__,
+)
+def test_components_may_have_supports_of_their_own(component):
+    d = MixtureSameFamily(Categorical(torch.tensor([0.25, 0.75])), component)
+    x = d.sample((200,), generator=torch.Generator().manual_seed(0))
+    assert d.log_prob(x).isfinite().all()
+    # Where the first component alone lies: its density times its weight.
+    low = component.icdf(torch.tensor(0.0))[0]
+    torch.testing.assert_close(d.prob(low), 0.25 * log_prob_anywhere(component, low)[0].exp())
+    assert float(d.kl_divergence(d)) == 0
+    with pytest.raises(ValueError, match="value of MixtureSameFamily must satisfy"):
+        d.log_prob(low - 1)
+
+
+def test_the_entropy_of_uniform_components_apart_is_that_of_the_choice_and_of_the_components():
+    d = MixtureSameFamily(
+        Categorical(torch.ones(2)), Uniform(torch.tensor([0.0, 3.0]).double(), torch.tensor([1.0, 5.0]).double())
+    )
+    assert float(d.entropy()) == pytest.approx(1.5 * math.log(2), rel=1e-9)
+    assert float(d.log_prob(2.0)) == -math.inf
+
+
+def test_the_support_of_like_components_has_a_bijector():
+    d = MixtureSameFamily(Categorical(torch.ones(2)), LogNormal(torch.zeros(2), 1.0))
+    assert d.support is constraints.positive
+    assert float(d.mask(False).log_prob(-1.0)) == 0
+    assert d.icdf(torch.tensor([0.0, 1.0])).tolist() == [0, math.inf]
+
+
+def test_the_entropy_of_point_masses_is_refused():
+    with pytest.raises(NotImplementedError, match="point masses"):
+        Mixture([Delta(0.0), Delta(1.0)]).entropy()

@@ -17,6 +17,7 @@ from torch.types import _size
 from posterity.distributions.base import Distribution
 from posterity.distributions.categorical import Categorical
 from posterity.distributions.expectation import expectation
+from posterity.distributions.kl import log_prob_anywhere
 from posterity.distributions.lifted import lift
 from posterity.distributions.modes import search_mode
 from posterity.distributions.parameters import broadcast_shapes
@@ -43,6 +44,8 @@ class FiniteMixture(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density, or mass, at `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
+        if self._supports_vary():
+            return self._log_density(value)
         return self._log_mix(self._each_at(lambda d, x: d.log_prob(x), value))
 
     def cdf(self, value: Tensor) -> Tensor:
@@ -133,6 +136,11 @@ class FiniteMixture(Distribution):
                 f"{tuple(self.event_shape)} are out of reach of quadrature. A Monte Carlo estimate, the mean "
                 "of -log_prob over draws, has a standard error: it is never put in its place silently."
             )
+        if not self._is_discrete() and all(d.has_enumerate_support for d in self._families()):
+            raise NotImplementedError(
+                f"{type(self).__name__}.entropy is undefined for point masses on the line, which have no density. Put "
+                "them in a Categorical and take its entropy."
+            )
         return expectation(self, lambda x: -self.log_prob(x))
 
     def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
@@ -154,6 +162,18 @@ class FiniteMixture(Distribution):
             f"{cls.__name__}.fit is undefined: the likelihood of a mixture grows without bound as one "
             "component shrinks onto a single draw. Put a prior on the components and infer them instead."
         )
+
+    @abstractmethod
+    def _families(self) -> Sequence[Distribution]:
+        """The components, or the one distribution in which they are stacked."""
+
+    def _supports_vary(self) -> bool:
+        """Whether a value of the mixture may lie outside the support of a component."""
+        return False
+
+    def _log_density(self, value: Tensor) -> Tensor:
+        """The log density at any value, also outside the support."""
+        return self._log_mix(self._each_at(log_prob_anywhere, value))
 
     def _log_mix(self, each: Tensor) -> Tensor:
         return (self.mixture_distribution.logits + each).logsumexp(-1)
@@ -199,7 +219,8 @@ class FiniteMixture(Distribution):
         # Newton's step from the root is zero in value; its derivative is that of the quantile.
         inside = root.isfinite()
         anchor = torch.where(inside, root, 0)
-        density = self.prob(anchor).detach()
+        # The end of an open support is the quantile of 0, and outside.
+        density = self._log_density(anchor).detach().exp()
         residual = level - self.cdf(anchor)
         step = (residual - residual.detach()) / torch.where(density > 0, density, torch.inf)
         return torch.where(inside, root + step, root)
@@ -285,13 +306,18 @@ class MixtureSameFamily(FiniteMixture, torch.distributions.MixtureSameFamily):
 
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
-        """What lies in the support of every component."""
-        return _EveryComponent(cast(constraints.Constraint, self._component_distribution.support))
+        """That of the components; where those differ, what lies between the ends of all."""
+        support = cast(constraints.Constraint, self._component_distribution.support)
+        return _AnyComponent(support) if _varies(support) else support
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
-        """Whether the components have finitely many values."""
-        return self._component_distribution.has_enumerate_support
+        """Whether the components have finitely many values, and the same ones."""
+        component = self._component_distribution
+        return (
+            component.has_enumerate_support
+            and component.enumerate_support(expand=False).shape[len(self.batch_shape) + 1] == 1
+        )
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values of finite components, `[num_values, *batch_shape, *event_shape]`."""
@@ -307,22 +333,41 @@ class MixtureSameFamily(FiniteMixture, torch.distributions.MixtureSameFamily):
     def _each(self, statistic: Callable[[Distribution], Tensor], event_rank: int) -> Tensor:
         return statistic(self._component_distribution)
 
+    def _families(self) -> Sequence[Distribution]:
+        return (self._component_distribution,)
 
-class _EveryComponent(constraints.Constraint):
+    def _supports_vary(self) -> bool:
+        return _varies(cast(constraints.Constraint, self._component_distribution.support))
+
+
+def _varies(constraint: constraints.Constraint) -> bool:
+    """Whether a constraint has bounds with a batch shape, which may differ between components."""
+    parts = constraint.__dict__.values()
+    return any(
+        part.dim() > 0 if isinstance(part, Tensor) else isinstance(part, constraints.Constraint) and _varies(part)
+        for part in parts
+    )
+
+
+class _AnyComponent(constraints.Constraint):
     """A constraint on `[..., num_components, *event]`, put to values `[..., *event]`."""
 
     def __init__(self, component: constraints.Constraint) -> None:
         self.component = component
         self.is_discrete = component.is_discrete
         self.event_dim = component.event_dim
-        for name, narrowest in (("lower_bound", torch.amax), ("upper_bound", torch.amin)):
+        for name, widest in (("lower_bound", torch.amin), ("upper_bound", torch.amax)):
             bound = getattr(component, name, None)
             if bound is not None:
-                setattr(self, name, narrowest(bound, -1) if isinstance(bound, Tensor) and bound.dim() else bound)
+                setattr(self, name, widest(bound, -1) if isinstance(bound, Tensor) and bound.dim() else bound)
 
     def check(self, value: Tensor) -> Tensor:
-        valid: Tensor = self.component.check(value.unsqueeze(-1 - self.event_dim))
-        return valid.all(-1)
+        valid: Tensor = self.component.check(value.unsqueeze(-1 - self.event_dim)).any(-1)
+        if self.event_dim:
+            return valid
+        # In a gap between two components the density is 0.
+        between = (value > getattr(self, "lower_bound", -torch.inf)) & (value < getattr(self, "upper_bound", torch.inf))
+        return valid | (between & (value % 1 == 0) if self.is_discrete else between)
 
     def __repr__(self) -> str:
         return repr(self.component)
@@ -399,8 +444,8 @@ class Mixture(FiniteMixture):
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
-        """Whether the components have finitely many values."""
-        return self.components[0].has_enumerate_support
+        """Whether the components have finitely many values, and the same ones."""
+        return self._is_discrete() and all(c.has_enumerate_support for c in self.components)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         """All values of finite components, `[num_values, *batch_shape, *event_shape]`."""
@@ -414,6 +459,9 @@ class Mixture(FiniteMixture):
 
     def _each(self, statistic: Callable[[Distribution], Tensor], event_rank: int) -> Tensor:
         return torch.stack([statistic(c) for c in self.components], dim=-1 - event_rank)
+
+    def _families(self) -> Sequence[Distribution]:
+        return self.components
 
 
 def _check_like_first(

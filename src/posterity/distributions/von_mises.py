@@ -128,8 +128,7 @@ class VonMises(Distribution, torch.distributions.VonMises):
         x, w = data.double(), weights.double() / weights.double().sum(0)
         cosine, sine = (w * x.cos()).sum(0), (w * x.sin()).sum(0)
         length = torch.hypot(cosine, sine)
-        rounding = torch.finfo(x.dtype).eps
-        if not torch._is_all_true((length > rounding) & (length < 1 - rounding)):
+        if not torch._is_all_true((length > torch.finfo(data.dtype).eps) & (length < 1 - torch.finfo(x.dtype).eps)):
             raise ValueError(
                 "data of VonMises.fit must neither cancel nor point all one way: the likelihood has no maximum then."
             )

@@ -78,7 +78,7 @@ class Weibull(Distribution):
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws `scale * noise^(1 / concentration)` of exponential noise, of shape `sample_shape + batch_shape`."""
         noise = exponential_noise(self, sample_shape, generator)
-        draws = self.scale * noise.pow(1 / self.concentration)
+        draws = self.scale * noise.pow(self.concentration.reciprocal())
         info = torch.finfo(draws.dtype)
         return draws.clamp(info.tiny, info.max)
 

@@ -55,15 +55,20 @@ def trigamma_excess(x: Tensor) -> Tensor:
     Args:
         x: Positive.
 
-    Source: DLMF 5.15.8.
+    Source: DLMF 5.15.8, and 5.15.5 below the reach of its series.
 
     Example:
         >>> trigamma_excess(torch.tensor([1.0, 1e6]))
         tensor([6.4493e-01, 5.0000e-13])
     """
-    low, high = x.clamp(max=_LARGE), x.clamp(min=_LARGE)
+    # By steps of 1 up to where the series is exact; each adds 1 / x^2 - 1 / x + 1 / (x + 1).
+    below = torch.zeros_like(x)
+    low = x.clamp(max=_LARGE)
+    for k in range(int(_LARGE)):
+        below = below + 1 / (low + k) / (low + k) / (low + (k + 1))
+    high = torch.where(x < _LARGE, low + _LARGE, x)
     above = (0.5 + _series(high, [b for _, b in _numbered()]) / high) / high / high
-    return torch.where(x < _LARGE, torch.polygamma(1, low) - 1 / low, above)
+    return torch.where(x < _LARGE, below + above, above)
 
 
 def lgamma_excess(p: Tensor, q: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def uniform_tilted_mean(t: Tensor) -> Tensor:
     series = 0.5 + _even(small, list(_BERNOULLI)) * small
     size = far.abs()
     # The distance from the end where the density is highest.
-    distance = 1 / size - 1 / torch.expm1(size)
+    distance = 1 / size + (-size).exp() / torch.expm1(-size)
     return torch.where(near, series, torch.where(far > 0, 1 - distance, distance))
 
 
