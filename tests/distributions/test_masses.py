@@ -17,3 +17,9 @@ def test_tails_at_nan_are_nan():
     value = torch.tensor([torch.nan, 1.0])
     assert d.cdf(value).isnan().tolist() == [True, False]
     assert d.survival_function(value).isnan().tolist() == [True, False]
+
+
+def test_entropies_of_different_counts_are_summed_each_on_its_own():
+    counts = torch.tensor([0.0, 2.0, 7.0])
+    each = torch.stack([Binomial(n, 0.3).entropy() for n in counts])
+    torch.testing.assert_close(Binomial(counts, 0.3).entropy(), each)

@@ -28,8 +28,8 @@ class Bernoulli(BinaryOdds, torch.distributions.Bernoulli):
     Source: Johnson, Kemp and Kotz, Univariate Discrete Distributions, 2005, section 3.2.
 
     Example:
-        >>> Bernoulli(logits=torch.tensor(100.0)).log_prob(torch.tensor([0.0, 1.0]))
-        tensor([-1.0000e+02, -3.7835e-44])
+        >>> Bernoulli(logits=torch.tensor(50.0)).log_prob(torch.tensor([0.0, 1.0]))
+        tensor([-5.0000e+01, -1.9287e-22])
     """
 
     def __init__(

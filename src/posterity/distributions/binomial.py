@@ -38,7 +38,7 @@ class Binomial(SearchedCount, BinaryOdds, torch.distributions.Binomial):  # type
     Example:
         >>> d = Binomial(1_000_000, probs=0.3)
         >>> d.log_prob(torch.tensor(300_000.0)), d.median
-        (tensor(-7.0463), tensor(300000.))
+        (tensor(-7.0464), tensor(300000.))
     """
 
     def __init__(
@@ -94,6 +94,10 @@ class Binomial(SearchedCount, BinaryOdds, torch.distributions.Binomial):  # type
     def mode(self) -> Tensor:
         """The most probable count; the greater of two that are equally so."""
         return ((self.total_count + 1) * self._success).floor().minimum(self.total_count)
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats, of shape `batch_shape`, summed over the counts that carry the mass."""
+        return self._expectation(lambda k: -self.log_prob(k))
 
     @classmethod
     def fit(cls, data: Tensor, weights: Tensor | None = None, total_count: Tensor | float = 1) -> Self:

@@ -4,8 +4,11 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.distributions import biject_to, constraints, transform_to
-from torch.distributions.transforms import Transform
+from torch.distributions import constraints
+
+from posterity.bijectors import Bijector, register_bijector
+from posterity.bijectors.parameters import next_above, next_below
+from posterity.bijectors.registry import register_with_torch
 
 
 class _Between(constraints.Constraint):
@@ -34,47 +37,72 @@ class _Between(constraints.Constraint):
 between = _Between
 
 
-class _Onto(Transform):
+class _Onto(Bijector):
     """The line onto the numbers between two ends: a sigmoid, an exponential from one end, or the identity."""
 
     domain = constraints.real
-    bijective = True
-    sign = 1
 
     def __init__(self, target: _Between) -> None:
         super().__init__()
-        self.target = target
+        self.codomain = target
 
-    @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def codomain(self) -> constraints.Constraint:  # type: ignore[override]
-        return self.target
+    @property
+    def sign(self) -> int:
+        """1: it increases."""
+        return 1
 
-    def _call(self, x: Tensor) -> Tensor:
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The shape of the ends."""
+        return self._target.lower_bound.shape
+
+    @property
+    def _target(self) -> _Between:
+        return cast(_Between, self.codomain)
+
+    def _forward(self, x: Tensor) -> Tensor:
         lower, upper, width = self._ends()
-        return self._chosen(lower + width * x.sigmoid(), lower + torch.exp(x), upper - torch.exp(-x), x)
+        return self._inside(self._chosen(lower + width * x.sigmoid(), lower + x.exp(), upper - (-x).exp(), x))
 
     def _inverse(self, y: Tensor) -> Tensor:
+        y = self._inside(y)
         lower, upper, width = self._ends()
-        return self._chosen(((y - lower) / width).logit(), (y - lower).log(), -(upper - y).log(), y)
+        ratio, above, below = (y - lower) / width, y - lower, upper - y
+        both, has_lower, has_upper = self._sides()
+        # Logarithms only where they are taken.
+        sigmoid = torch.where(both, ratio, 0.5).logit()
+        return self._chosen(sigmoid, torch.where(has_lower, above, 1).log(), -torch.where(has_upper, below, 1).log(), y)
 
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+    def _forward_log_det(self, x: Tensor) -> Tensor:
         width = self._ends()[2]
         both = width.log() - torch.nn.functional.softplus(x) - torch.nn.functional.softplus(-x)
         return self._chosen(both, x, -x, torch.zeros_like(x))
 
+    def _inverse_log_det(self, y: Tensor) -> Tensor:
+        return -self._forward_log_det(self._inverse(y))
+
     def _ends(self) -> tuple[Tensor, Tensor, Tensor]:
         """The ends with 0 in place of infinity, and a positive width."""
-        lower = torch.where(self.target.lower_bound.isfinite(), self.target.lower_bound, 0)
-        upper = torch.where(self.target.upper_bound.isfinite(), self.target.upper_bound, 0)
+        lower = torch.where(self._target.lower_bound.isfinite(), self._target.lower_bound, 0)
+        upper = torch.where(self._target.upper_bound.isfinite(), self._target.upper_bound, 0)
         return lower, upper, torch.where(upper > lower, upper - lower, 1)
 
+    def _sides(self) -> tuple[Tensor, Tensor, Tensor]:
+        has_lower, has_upper = self._target.lower_bound.isfinite(), self._target.upper_bound.isfinite()
+        return has_lower & has_upper, has_lower, has_upper
+
+    def _inside(self, y: Tensor) -> Tensor:
+        """Numbers that round to an end, moved off it."""
+        lower, upper, _ = self._ends()
+        _, has_lower, has_upper = self._sides()
+        y = torch.where(has_lower, y.maximum(next_above(lower)), y)
+        return torch.where(has_upper, y.minimum(next_below(upper)), y)
+
     def _chosen(self, both: Tensor, above: Tensor, below: Tensor, free: Tensor) -> Tensor:
-        has_lower, has_upper = self.target.lower_bound.isfinite(), self.target.upper_bound.isfinite()
+        bounded, has_lower, has_upper = self._sides()
         one = torch.where(has_lower, above, below)
-        return torch.where(has_lower & has_upper, both, torch.where(has_lower | has_upper, one, free))
+        return torch.where(bounded, both, torch.where(has_lower | has_upper, one, free))
 
 
-@biject_to.register(_Between)
-@transform_to.register(_Between)
-def _onto_between(constraint: constraints.Constraint) -> Transform:
-    return _Onto(cast(_Between, constraint))
+register_bijector(_Between)(_Onto)
+register_with_torch(_Between)

@@ -36,7 +36,7 @@ class FisherSnedecor(Distribution, torch.distributions.FisherSnedecor):
         (tensor(1.2500), tensor(1.0941e-12))
     """
 
-    support = constraints.nonnegative
+    support = constraints.nonnegative  # type: ignore[assignment]  # where torch leaves out 0
 
     df1: Tensor
     df2: Tensor

@@ -62,7 +62,7 @@ class GeneralizedExtremeValue(Distribution):
         self._initialise({"loc": loc, "scale": scale, "concentration": concentration}, validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """Above `loc - scale / concentration` for positive concentrations, below it for negative ones."""
         return between(
             torch.where(self.concentration > 0, self._end(), -torch.inf),

@@ -46,7 +46,7 @@ class Pareto(Distribution):
         self._initialise({"scale": scale, "alpha": alpha}, validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def support(self) -> constraints.Constraint:  # type: ignore[override]
+    def support(self) -> constraints.Constraint:
         """From `scale` on."""
         return constraints.greater_than_eq(self.scale)
 

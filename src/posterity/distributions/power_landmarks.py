@@ -23,7 +23,7 @@ def power_landmarks(d: Distribution) -> Tensor:
     Example:
         >>> from posterity.distributions import Exponential
         >>> power_landmarks(Exponential(1.0)).shape
-        torch.Size([79])
+        torch.Size([39])
     """
     like = d._like()
     digits = 40 if like.dtype == torch.float64 else 20

@@ -1,7 +1,6 @@
 """Student's t-distribution, accurate from heavy tails to its normal limit."""
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -147,7 +146,7 @@ def _halved(probability: Tensor, z: Tensor) -> Tensor:
 def _log_scale(df: Tensor) -> Tensor:
     """The log density at 0."""
     wide = widened(df)
-    return cast(Tensor, _log_density(wide, torch.zeros_like(wide))).to(df.dtype)
+    return _log_density(wide, torch.zeros_like(wide)).to(df.dtype)
 
 
 def _log1p_square(w: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ class VonMises(Distribution, torch.distributions.VonMises):
     r"""Angles with the density $e^{\kappa \cos(x - loc)} / (2 \pi I_0(\kappa))$ on $[-\pi, \pi]$.
 
     Draws lie there, and the cdf starts at $-\pi$; the density is that of an angle, which any real number names. Mean
-    and variance are circular: the direction `loc` and one minus the mean resultant length. Gradients of draws turn the circle, past its cut at $\pm\pi$: they are unbiased for periodic functions.
+    and variance are circular: the direction `loc` and one minus the mean resultant length. Gradients of draws turn the
+    circle, past its cut at $\pm\pi$: they are unbiased for periodic functions.
 
     Args:
         loc: Mean direction in radians, any real; any shape that broadcasts against `concentration`.
@@ -47,7 +48,7 @@ class VonMises(Distribution, torch.distributions.VonMises):
         (tensor(0.5000), tensor(0.1365), tensor(0.5002))
     """
 
-    support = constraints.interval(-math.pi, math.pi)
+    support = constraints.interval(-math.pi, math.pi)  # type: ignore[assignment]  # where torch has all angles
     has_rsample = True
 
     loc: Tensor

@@ -53,7 +53,8 @@ class Weibull(Distribution):
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         z = self._checked_value(value, support=True) / self.scale
         k = self.concentration
-        return torch.special.xlogy(k - 1, z) - z.pow(k) + k.log() - self.scale.log()
+        density: Tensor = torch.special.xlogy(k - 1, z) - z.pow(k) + k.log() - self.scale.log()
+        return density
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""

@@ -99,7 +99,7 @@ class _Mixed:
 
     def __init__(self, scale):
         self._scale = scale
-        points = [-1e25, -1e8, -300.0, -4.0, -1.1, -0.2, -1e-3, 1e-12, 0.03, 0.5, 2.0, 30.0, 1e5, 1e20]
+        points = [-1e25, -1e8, -300.0, -4.0, -0.2, -1e-3, -1e-12, 0.03, 0.5, 1.1, 2.0, 30.0, 1e5, 1e20]
         self.points = scale * np.array(points)
 
     def logpdf(self, x):
