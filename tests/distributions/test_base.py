@@ -120,7 +120,7 @@ def test_wrong_values_are_refused():
         d.log_prob(torch.zeros(2))
     with pytest.raises(ValueError, match=r"shape \(2,\) does not fit Independent .* event_shape \(3,\)"):
         d.to_event(1).log_prob(torch.zeros(2))
-    with pytest.raises(TypeError, match="value of Normal must be a tensor or a number, not list"):
+    with pytest.raises(TypeError, match="value of Normal must be a real tensor or a number, not list"):
         d.cdf([0.0])
     with pytest.raises(ValueError, match=r"batch_shape \(2, 3\) of Normal cannot be expanded to \(3, 3\)"):
         d.expand((3, 3))

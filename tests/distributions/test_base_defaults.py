@@ -8,7 +8,7 @@ from scipy import stats
 from torch.distributions import constraints
 
 from posterity import kernels
-from posterity.distributions import Distribution, Gumbel, Normal
+from posterity.distributions import BetaBinomial, Distribution, Gumbel, Normal
 
 
 class BareNormal(Distribution):
@@ -230,3 +230,22 @@ def test_a_density_without_landmarks_is_refused_by_name():
 
     with pytest.raises(NotImplementedError, match=r"Lost has no closed form .* the class needs _landmarks\(\)"):
         Lost(0.0, 1.0).cdf(0.0)
+
+
+def test_log_tails_have_their_gradient_where_both_tails_are_one_half():
+    concentration = torch.ones((), dtype=torch.float64, requires_grad=True)
+    d = BetaBinomial(concentration, 1.0, 5)
+    (slope,) = torch.autograd.grad(d.log_cdf(torch.tensor(2.0, dtype=torch.float64)), concentration)
+    step = 1e-6
+    ends = [BetaBinomial(torch.tensor(1.0 + s, dtype=torch.float64), 1.0, 5).log_cdf(2.0) for s in (-step, step)]
+    assert float(slope) == pytest.approx(float(ends[1] - ends[0]) / (2 * step), rel=1e-6)
+
+
+def test_a_log_tail_at_nan_is_nan():
+    assert BetaBinomial(1.0, 1.0, 5).log_cdf(torch.tensor(math.nan)).isnan()
+
+
+@pytest.mark.parametrize("value", [1j, torch.tensor(1j)])
+def test_complex_values_are_refused(value):
+    with pytest.raises(TypeError, match="value of BetaBinomial must be a real tensor or a number, not"):
+        BetaBinomial(1.0, 1.0, 5).log_prob(value)

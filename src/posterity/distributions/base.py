@@ -340,10 +340,10 @@ class Distribution(torch.distributions.Distribution):
 
     def _checked_value(self, value: Tensor | float, *, support: bool = False) -> Tensor:
         """`value` as a tensor whose shape fits, and, if asked, whose entries lie in the support."""
-        if not isinstance(value, Tensor):
-            if not isinstance(value, Number):
-                kind = type(value).__name__
-                raise TypeError(f"value of {type(self).__name__} must be a tensor or a number, not {kind}.")
+        if not isinstance(value, Tensor) or value.is_complex():
+            if isinstance(value, Tensor) or not isinstance(value, Number) or isinstance(value, complex):
+                kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+                raise TypeError(f"value of {type(self).__name__} must be a real tensor or a number, not {kind}.")
             value = self._level(cast(float, value))
         if value.shape != self._batch_shape + self._event_shape and not self._fits(value):
             raise ValueError(
@@ -469,8 +469,9 @@ _TORCH_BASES = (torch.distributions.Distribution, torch.distributions.Exponentia
 
 def _log_of(probability: Tensor, complement: Tensor) -> Tensor:
     # The logarithm of what is near 1, from its complement; each branch sees only its own half.
-    small = torch.where(probability < 0.5, probability, 0.5).log()
-    return torch.where(probability < 0.5, small, torch.log1p(-torch.where(complement <= 0.5, complement, 0.5)))
+    small = probability < 0.5
+    near_one = torch.log1p(-torch.where(small, 0.5, complement))
+    return torch.where(small, torch.where(small, probability, 0.5).log(), near_one)
 
 
 def _event_rank(family: type[Distribution]) -> int:
