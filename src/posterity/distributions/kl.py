@@ -50,7 +50,11 @@ def kl_divergence(p: torch.distributions.Distribution, q: torch.distributions.Di
         return formula(p, q)
     except NotImplementedError:
         if not isinstance(p, Distribution) or not _enumerable(p):
-            raise
+            raise NotImplementedError(
+                f"KL({type(p).__name__} || {type(q).__name__}) has no closed form here, and events of shape "
+                f"{tuple(p.event_shape)} are out of reach of quadrature: kl_monte_carlo gives an estimate with "
+                "its error."
+            ) from None
     # The dimension along which values are listed stands before the batch of q too.
     p = p.expand(batch_shape)
     if p.has_enumerate_support:
