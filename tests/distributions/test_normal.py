@@ -116,3 +116,10 @@ def test_fit_refuses_what_has_no_maximum():
         Normal.fit(torch.tensor([1.0, math.nan]))
     with pytest.raises(TypeError, match=r"data of Normal.fit must be a real tensor, not list"):
         Normal.fit([1.0, 2.0])
+
+
+def test_documented_values_of_mindspore():
+    d = Normal(0.0, 1.0)
+    assert float(d.entropy()) == pytest.approx(1.4189385, abs=5e-8)
+    assert float(d.cdf(-0.5)) == pytest.approx(0.30853754, abs=5e-9)
+    assert float(d.kl_divergence(Normal(1.0, 2.0))) == pytest.approx(0.44314718, abs=5e-8)
