@@ -34,7 +34,7 @@ def test_vectors_discrete_and_torchs_own_distributions():
     value, error = kl_monte_carlo(discrete, other, 2000)
     assert abs(float(value - discrete.kl_divergence(other))) <= quantile() * float(error)
     value, error = kl_monte_carlo(torch.distributions.Normal(0.0, 1.0), Normal(0.0, 1.0), 100)
-    assert (float(value), float(error)) == (0, 0)
+    assert max(abs(float(value)), float(error)) < 1e-6  # the two compute one density in another order
 
 
 def test_gradients_reach_both_sides():

@@ -1,6 +1,6 @@
 """The Bernoulli distribution of one yes-or-no event."""
 
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor
@@ -72,6 +72,9 @@ class Bernoulli(BinaryOdds, torch.distributions.Bernoulli):
     def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Zeros and ones of shape `sample_shape + batch_shape`; probabilities are resolved to 1e-14 from both ends."""
         with torch.no_grad():
+            if self._is_moderate(generator):
+                chance = self._success.expand(self._extended_shape(sample_shape))
+                return torch.bernoulli(chance, generator=cast(torch.Generator | None, generator))
             rare = torch.minimum(self._success, self._failure)
             level = noise(settle(generator, rare), self._extended_shape(sample_shape), rare).uniform()
             return torch.where(self._success <= self._failure, level < rare, level >= rare).to(rare.dtype)

@@ -10,7 +10,9 @@ from posterity.distributions.kl import register_kl
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.kernels import Source, betainc, betaincc, betaincinv, log_betainc, log_betaincc
 from posterity.kernels.incomplete_beta import log_beta_density, widened
+from posterity.kernels.reading import lies_within, readable
 from posterity.kernels.samplers import beta
+from posterity.kernels.samplers.gamma_sampler import gamma_ratio_terms
 from posterity.kernels.stirling import HALF_LOG_TAU, lgamma_excess, log_minus_digamma, stirling_error
 
 
@@ -48,6 +50,13 @@ class Beta(Distribution, torch.distributions.Beta):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
+        a, b = self.concentration1, self.concentration0
+        if (
+            readable(a, b, value)
+            and all(lies_within(c, 0.0, MODERATE[value.dtype]) for c in (a, b))
+            and lies_within(value, 0.0, _below_one(value.dtype))
+        ):
+            return moderate_density(a, b, value)
         x = widened(value)
         density = log_beta_density(widened(self.concentration1), widened(self.concentration0), x, (1 - x).detach())
         return density.to(torch.promote_types(value.dtype, self.concentration1.dtype))
@@ -74,7 +83,11 @@ class Beta(Distribution, torch.distributions.Beta):
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws inside (0, 1) with implicit gradients, of shape `sample_shape + batch_shape`."""
-        return beta(self.concentration1, self.concentration0, tuple(sample_shape), source=generator)
+        a, b = self.concentration1, self.concentration0
+        if (gammas := gamma_ratio_terms(a, b, self._extended_shape(sample_shape), generator)) is not None:
+            one, other = gammas
+            return one.div_(other.add_(one)).clamp_(torch.finfo(one.dtype).tiny, _below_one(one.dtype))
+        return beta(a, b, tuple(sample_shape), source=generator)
 
     @property
     def variance(self) -> Tensor:
@@ -114,6 +127,27 @@ class Beta(Distribution, torch.distributions.Beta):
 
     def _within(self, value: Tensor) -> Tensor:
         return self._checked_value(value).clamp(0, 1)
+
+
+# Up to these concentrations the largest terms are rounded by less than 2e-14, also for sums of both. Other numbers than
+# those of double precision are computed in it.
+MODERATE = {torch.float32: 1e6, torch.float64: 25.0}
+
+
+def moderate_density(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
+    """The log density inside (0, 1), for moderate concentrations."""
+    a, b, y = widened(a), widened(b), widened(x)
+    ends = (a - 1) * y.log() + (b - 1) * torch.log1p(-y)
+    return (ends - log_beta(a, b)).to(x.dtype)
+
+
+def log_beta(a: Tensor, b: Tensor) -> Tensor:
+    """The logarithm of the beta function of moderate concentrations."""
+    return a.lgamma() + b.lgamma() - (a + b).lgamma()
+
+
+def _below_one(dtype: torch.dtype) -> float:
+    return 1 - torch.finfo(dtype).eps / 2
 
 
 @register_kl(Beta, Beta)

@@ -12,7 +12,8 @@ from posterity.distributions.expectation import expectation
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import log_prob_anywhere, register_kl
 from posterity.kernels import Source, betainc, betaincc, log_betainc, log_betaincc
-from posterity.kernels.poisson_mass import log_poisson_mass
+from posterity.kernels.incomplete_beta import widened
+from posterity.kernels.poisson_mass import factorials_suffice, log_poisson_mass
 from posterity.kernels.samplers import binomial
 from posterity.kernels.samplers.noise import is_eager
 
@@ -53,6 +54,12 @@ class Binomial(SearchedCount, BinaryOdds, torch.distributions.Binomial):  # type
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of `value` successes, of shape `sample_shape + batch_shape`."""
         k, n = self._checked_value(value, support=True).to(self.total_count.dtype), self.total_count
+        if factorials_suffice(n, self._success, self._failure):
+            count, trials = widened(k), widened(n)
+            others = trials - count
+            orders = torch.lgamma(trials + 1) - torch.lgamma(count + 1) - torch.lgamma(others + 1)
+            yes, no = self._wide_logarithms()
+            return (orders + count * yes + others * no).to(n.dtype)
         whole = log_poisson_mass(n, n)
         return log_poisson_mass(k, n * self._success) + log_poisson_mass(n - k, n * self._failure) - whole
 

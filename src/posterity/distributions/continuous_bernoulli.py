@@ -14,6 +14,7 @@ from posterity.distributions.parameters import BinaryProbability, exactly_one
 from posterity.distributions.uniform import Uniform
 from posterity.kernels import Source, log1mexp
 from posterity.kernels.box_cox import expm1_over, log1p_over
+from posterity.kernels.reading import lies_within, readable, records_gradient
 from posterity.kernels.uniform_cumulants import uniform_cgf, uniform_tilted_mean, uniform_tilted_variance
 
 
@@ -51,6 +52,9 @@ class ContinuousBernoulli(BinaryProbability, Distribution, torch.distributions.C
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         x = self._checked_value(value, support=True)
+        if self._is_moderate(x):
+            tilt = _off_zero(self.logits)
+            return (tilt * x).sub_((torch.expm1(tilt).div_(tilt)).log_())
         tilt = self._tilt()
         # From the end where the density is highest.
         distance = torch.where(tilt > 0, 1 - x, x)
@@ -84,6 +88,9 @@ class ContinuousBernoulli(BinaryProbability, Distribution, torch.distributions.C
         """Draws inside (0, 1) by the inverse cdf of uniform noise, of shape `sample_shape + batch_shape`."""
         u = self._open_uniform(sample_shape, generator)
         info = torch.finfo(u.dtype)
+        if self._is_moderate(u):
+            tilt = _off_zero(self.logits)
+            return u.mul_(torch.expm1(tilt)).log1p_().div_(tilt).clamp_(info.tiny, 1 - info.eps / 2)
         return self._quantile(u, 1 - u).clamp(info.tiny, 1 - info.eps / 2)
 
     @property
@@ -152,6 +159,11 @@ class ContinuousBernoulli(BinaryProbability, Distribution, torch.distributions.C
         largest = torch.finfo(logits.dtype).max ** 0.5
         return logits.clamp(-largest, largest)
 
+    def _is_moderate(self, x: Tensor) -> bool:
+        """Whether formulas with a removable singularity at zero and cancellation at large logits serve beside `x`."""
+        logits: Tensor = self.logits
+        return readable(logits, x) and not records_gradient(logits, x) and lies_within(logits, -_MODERATE, _MODERATE)
+
     def _log_below(self, x: Tensor, rest: Tensor, tilt: Tensor) -> Tensor:
         """The logarithm of P(X <= x) with x = 1 - rest, for the given logits."""
         inner = x > 0
@@ -189,6 +201,14 @@ class ContinuousBernoulli(BinaryProbability, Distribution, torch.distributions.C
 
 
 _NUM_STEPS = 5
+
+
+_MODERATE = 8.0
+
+
+def _off_zero(tilt: Tensor) -> Tensor:
+    """The logits without zeros, by less than a rounding of any result."""
+    return torch.where(tilt.abs() < 1e-30, 1e-30, tilt)
 
 
 def _size_of(tilt: Tensor) -> Tensor:

@@ -6,13 +6,16 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.beta import MODERATE, log_beta
 from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.distributions.quantiles import follow_quantile
 from posterity.kernels import Source, betainc, betaincc, log_betainc, log_betaincc
 from posterity.kernels.incomplete_beta import log_beta_density, widened
 from posterity.kernels.inverse_incomplete_beta import quantile_log_odds
+from posterity.kernels.reading import lies_within, readable
 from posterity.kernels.samplers import log_standard_gamma
+from posterity.kernels.samplers.gamma_sampler import gamma_ratio_terms
 from posterity.kernels.stirling import HALF_LOG_TAU, log_minus_digamma, stirling_error
 
 
@@ -47,6 +50,14 @@ class FisherSnedecor(Distribution, torch.distributions.FisherSnedecor):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
+        if (
+            readable(self.df1, self.df2, value)
+            and all(lies_within(df, 0.0, 2 * MODERATE[value.dtype]) for df in (self.df1, self.df2))
+            and lies_within(value, 0.0, 1e30)
+        ):
+            a, b, x = 0.5 * widened(self.df1), 0.5 * widened(self.df2), widened(value)
+            odds = (a / b) * x
+            return (a * odds.log() - x.log() - (a + b) * odds.log1p() - log_beta(a, b)).to(value.dtype)
         a, b, u, complement, _ = self._as_beta(value)
         # du / dx is u (1 - u) / x, and at 0 the ratio df1 / df2.
         rate = torch.where(value > 0, u * complement / torch.where(value > 0, widened(value), 1), a / b)
@@ -83,6 +94,11 @@ class FisherSnedecor(Distribution, torch.distributions.FisherSnedecor):
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Ratios of gamma draws, with implicit gradients through both; positive and finite."""
+        shape = self._extended_shape(sample_shape)
+        if (gammas := gamma_ratio_terms(0.5 * self.df1, 0.5 * self.df2, shape, generator)) is not None:
+            above, below = gammas
+            info = torch.finfo(above.dtype)
+            return above.div_(below).mul_(self.df2 / self.df1).clamp_(info.tiny, info.max)
         halves = 0.5 * torch.stack([self.df1, self.df2], dim=-1)
         log_gamma = log_standard_gamma(halves, tuple(sample_shape), source=generator) - halves.log()
         info = torch.finfo(halves.dtype)

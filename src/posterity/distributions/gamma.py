@@ -12,6 +12,7 @@ from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.exponential import Exponential
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
+from posterity.distributions.location_scale import is_spare
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.kernels import Source, gammainc, gammaincc, gammaincinv, log_gammainc, log_gammaincc
 from posterity.kernels.log_gamma_density import log_gamma_density
@@ -78,9 +79,11 @@ class Gamma(Distribution, torch.distributions.Gamma):
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws with the gradient of their quantiles, of shape `sample_shape + batch_shape`; positive and finite."""
-        draws = standard_gamma(self.concentration, tuple(sample_shape), source=generator) / self.rate
+        draws = standard_gamma(self.concentration, tuple(sample_shape), source=generator)
         info = torch.finfo(draws.dtype)
-        return draws.clamp(info.tiny, info.max)
+        if is_spare():
+            return draws.div_(self.rate).clamp_(info.tiny, info.max)
+        return (draws / self.rate).clamp(info.tiny, info.max)
 
     def entropy(self) -> Tensor:
         """Entropy in nats, of shape `batch_shape`."""

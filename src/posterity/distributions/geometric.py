@@ -5,6 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor
 from torch.distributions import constraints
+from torch.nn.functional import logsigmoid
 from torch.types import _size
 
 from posterity.distributions.binary_odds import BinaryOdds, binary_entropy, binary_kl
@@ -47,7 +48,7 @@ class Geometric(BinaryOdds, torch.distributions.Geometric):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of `value` failures, of shape `sample_shape + batch_shape`."""
         k = self._checked_value(value, support=True).to(self._param.dtype)
-        return self._log_odds_mass(torch.ones_like(k), k)
+        return self._log_odds_mass(1.0, k)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""
@@ -81,6 +82,10 @@ class Geometric(BinaryOdds, torch.distributions.Geometric):
     def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Counts of shape `sample_shape + batch_shape`: whole parts of exponential waiting times."""
         with torch.no_grad():
+            if self._is_moderate(generator):
+                given = self._param
+                step = torch.log1p(-given) if self._given == "probs" else logsigmoid(-given)
+                return self._open_uniform(sample_shape, generator).log_().div_(step).floor_()
             rate = -self._log_odds_mass(0.0, 1.0)
             waiting = exponential(self._extended_shape(sample_shape), source=generator, like=rate)
             return (waiting.to(rate.dtype) / rate).floor().clamp(max=torch.finfo(rate.dtype).max)

@@ -12,6 +12,7 @@ from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.gamma import Gamma, kl_between_gammas
 from posterity.distributions.kl import register_kl
+from posterity.distributions.location_scale import is_spare
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.kernels import Source, gammainc, gammaincc, gammainccinv, log_gammainc, log_gammaincc
 from posterity.kernels.log_gamma_density import log_gamma_density
@@ -81,9 +82,11 @@ class InverseGamma(Distribution):
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws with the gradient of their quantiles, of shape `sample_shape + batch_shape`; positive and finite."""
-        draws = self.rate / standard_gamma(self.concentration, tuple(sample_shape), source=generator)
+        draws = standard_gamma(self.concentration, tuple(sample_shape), source=generator)
         info = torch.finfo(draws.dtype)
-        return draws.clamp(info.tiny, info.max)
+        if is_spare():
+            return draws.reciprocal_().mul_(self.rate).clamp_(info.tiny, info.max)
+        return (self.rate / draws).clamp(info.tiny, info.max)
 
     @property
     def mean(self) -> Tensor:

@@ -11,7 +11,8 @@ from posterity.distributions.expectation import expectation
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.kernels import Source, betainc, betaincc, log_betainc, log_betaincc
-from posterity.kernels.poisson_mass import log_poisson_mass
+from posterity.kernels.incomplete_beta import widened
+from posterity.kernels.poisson_mass import factorials_suffice, log_poisson_mass
 from posterity.kernels.samplers import poisson, standard_gamma
 from posterity.kernels.samplers.noise import is_eager, part, settle
 
@@ -56,6 +57,11 @@ class NegativeBinomial(BinaryOdds, torch.distributions.NegativeBinomial):
         """Log probability of `value` successes, of shape `sample_shape + batch_shape`."""
         k, r = self._checked_value(value, support=True).to(self.total_count.dtype), self.total_count
         trials = r + k
+        if factorials_suffice(trials, r, self._success, self._failure):
+            count, failures = widened(k), widened(r)
+            orders = torch.lgamma(failures + count) - torch.lgamma(count + 1) - torch.lgamma(failures)
+            yes, no = self._wide_logarithms()
+            return (orders + count * yes + failures * no).to(r.dtype)
         # Of r failures among all trials in any order, the last being a failure: r of r + k orders.
         ends = torch.where(k == 0, 1, r / torch.where(k == 0, 1, trials)).log()
         mass = log_poisson_mass(k, trials * self._success) + log_poisson_mass(r, trials * self._failure)

@@ -12,7 +12,7 @@ from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.kernels import Source, gammainc, gammaincc, log_gammainc, log_gammaincc
 from posterity.kernels.incomplete_beta import widened
-from posterity.kernels.poisson_mass import deviance, log_poisson_mass
+from posterity.kernels.poisson_mass import deviance, factorials_suffice, log_poisson_mass
 from posterity.kernels.samplers import poisson
 
 
@@ -42,7 +42,11 @@ class Poisson(Distribution, torch.distributions.Poisson):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of the count `value`, of shape `sample_shape + batch_shape`."""
-        return log_poisson_mass(self._checked_value(value, support=True).to(self.rate.dtype), self.rate)
+        k = self._checked_value(value, support=True).to(self.rate.dtype)
+        if factorials_suffice(k, self.rate):
+            count, rate = widened(k), widened(self.rate)
+            return (count * rate.log() - rate - torch.lgamma(count + 1)).to(k.dtype)
+        return log_poisson_mass(k, self.rate)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""

@@ -14,9 +14,9 @@ from posterity.distributions.expectation import expectation
 from posterity.distributions.kl import kl_divergence, register_kl
 from posterity.distributions.logistic import Logistic
 from posterity.distributions.modes import search_mode
+from posterity.distributions.tail_noise import log_levels
 from posterity.kernels import Source
 from posterity.kernels.guarded_logarithms import xlog1py, xlogy
-from posterity.kernels.samplers import exponential
 
 
 class RelaxedBernoulli(BinaryOdds):
@@ -94,10 +94,8 @@ class RelaxedBernoulli(BinaryOdds):
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws of shape `sample_shape + batch_shape`, never 0 or 1."""
-        like = self.temperature
-        # A ratio of exponential numbers is a logistic one's exponential, with both tails resolved.
-        pair = exponential((2, *self._extended_shape(sample_shape)), source=generator, like=like).to(like.dtype).log()
-        drawn = torch.sigmoid((self.logits + (pair[0] - pair[1])) / self.temperature)
+        below, above = log_levels(self, sample_shape, generator)
+        drawn = torch.sigmoid((self.logits + (below - above)) / self.temperature)
         info = torch.finfo(drawn.dtype)
         return drawn.clamp(info.tiny, 1 - info.eps / 2)
 

@@ -11,7 +11,9 @@ from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.kernels import Key, Source, normal, student_t_cdf, student_t_icdf, student_t_log_cdf
 from posterity.kernels.incomplete_beta import widened
+from posterity.kernels.reading import lies_within, readable
 from posterity.kernels.samplers import log_standard_gamma
+from posterity.kernels.samplers.gamma_sampler import direct_gamma
 from posterity.kernels.stirling import log_minus_digamma
 from posterity.kernels.student_t import _log_density
 
@@ -108,8 +110,17 @@ class StudentT(Distribution, torch.distributions.StudentT):
         return (self._checked_value(value) - self.loc) / self.scale
 
 
+# Up to these degrees of freedom log Gamma is rounded by less than 1e-6 or 2e-14; the square of z does not overflow.
+_MODERATE = {torch.float32: 24.0, torch.float64: 60.0}
+_FAR = 1e15
+
+
 def log_t_density(df: Tensor, z: Tensor) -> Tensor:
     """The log density of the standard t-distribution."""
+    if readable(df, z) and lies_within(df, 0.0, _MODERATE[df.dtype]) and lies_within(z, -_FAR, _FAR):
+        half = 0.5 * df
+        scale = (half + 0.5).lgamma() - half.lgamma() - 0.5 * (math.pi * df).log()
+        return scale - (half + 0.5) * (z.square() / df).log1p()
     return _log_scale(df) - 0.5 * (df + 1) * _log1p_square(z * df.rsqrt())
 
 
@@ -118,6 +129,8 @@ def standard_t(df: Tensor, shape: torch.Size, generator: Source) -> Tensor:
     first, second = generator.split() if isinstance(generator, Key) else (generator, generator)
     noise = normal(shape, source=first, dtype=df.dtype, device=df.device)
     half = 0.5 * df
+    if (gamma := direct_gamma(half, shape, second)) is not None:
+        return noise.mul_(gamma.reciprocal_().mul_(half).sqrt_())
     log_gamma = log_standard_gamma(half.expand(shape), source=second)
     # In logarithms: the square of a draw of few degrees of freedom overflows.
     largest = 0.99 * math.log(torch.finfo(df.dtype).max)

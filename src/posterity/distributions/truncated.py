@@ -42,7 +42,7 @@ class Truncated(Distribution):
         >>> from posterity.distributions import Exponential
         >>> d = Truncated(Exponential(1.0), low=2.0)
         >>> d.mean, d.icdf(0.5)
-        (tensor(3.), tensor(2.6931))
+        (tensor(3.0000), tensor(2.6931))
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  # declared by torch's base

@@ -21,7 +21,11 @@ from posterity.kernels import (
     von_mises_cdf,
     von_mises_icdf,
 )
+from posterity.kernels.reading import lies_within, readable, records_gradient
 from posterity.kernels.samplers import von_mises
+
+# Beyond, the derivative of torch's i0e, a difference of Bessel functions, loses its digits.
+_MODERATE = 20.0
 
 
 class VonMises(Distribution, torch.distributions.VonMises):
@@ -144,6 +148,10 @@ class VonMises(Distribution, torch.distributions.VonMises):
         return (points - 2 * math.pi * (points / (2 * math.pi)).round()).clamp(-math.pi, math.pi)
 
     def _log_scale(self) -> Tensor:
+        largest = _MODERATE if records_gradient(self.concentration) else torch.finfo(self.concentration.dtype).max
+        if readable(self.concentration) and lies_within(self.concentration, 0.0, largest):
+            scaled: Tensor = torch.special.i0e(self.concentration)
+            return (2 * math.pi * scaled).log()
         return log_ive(0.0, self.concentration) + math.log(2 * math.pi)
 
     def _direction(self) -> Tensor:

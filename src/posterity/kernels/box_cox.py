@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from posterity.kernels.elementwise import elementwise
+from posterity.kernels.reading import readable, records_gradient
 
 _LOG_TERMS, _EXP_TERMS = 40, 18
 
@@ -26,6 +27,8 @@ def log1p_over(power: Tensor, x: Tensor) -> Tensor:
         >>> log1p_over(torch.tensor([-0.5, 0.0, 1.0]), 1.0)
         tensor([1.3863, 1.0000, 0.6931])
     """
+    if _is_simple(power, x):
+        return torch.log1p(power * x).div_(power)
     return _log1p_over(power, x)
 
 
@@ -36,7 +39,14 @@ def expm1_over(power: Tensor, y: Tensor) -> Tensor:
         >>> expm1_over(torch.tensor([-0.5, 0.0, 1.0]), 1.0)
         tensor([0.7869, 1.0000, 1.7183])
     """
+    if _is_simple(power, y):
+        return torch.expm1(power * y).div_(power)
     return _expm1_over(power, y)
+
+
+def _is_simple(power: Tensor, x: Tensor) -> bool:
+    """Whether the formula serves as it stands: no power is 0, and nothing asks for gradients."""
+    return readable(power, x) and not records_gradient(power, x) and bool(power.all())
 
 
 @elementwise(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from posterity.kernels.elementwise import elementwise
 from posterity.kernels.samplers.factorials import log_factorial_rest
+from posterity.kernels.samplers.noise import is_eager
 
 # Up to |v| = 0.3 the series of the deviance is cut below the rounding of float64: 0.3^(2 * 15) = 2e-16.
 _NEAR, _TERMS = 0.3, 15
@@ -88,6 +89,35 @@ def log_poisson_mass(count: Tensor, rate: Tensor) -> Tensor:
     value = torch.where(count < 10, small, large)
     at_zero = torch.where(count == 0, 0, torch.where(count > 0, -torch.inf, torch.nan))
     return torch.where(positive, value, torch.where(rate == 0, at_zero, torch.nan))
+
+
+def factorials_suffice(counts: Tensor, *others: Tensor) -> bool:
+    """Whether masses of `counts` keep their digits when factorials are taken in float64, which is a few times faster.
+
+    The factorial of k has a rounding error of k log k: at these counts it is below the result's own. Values are read,
+    so that the answer is no in graphs, under transforms of `torch.func`, and where reading means waiting.
+
+    Args:
+        counts: The greatest of the counts whose factorials are taken.
+        others: Parameters that must be positive and finite.
+
+    Example:
+        >>> factorials_suffice(torch.tensor(5.0), torch.tensor(0.1)), factorials_suffice(torch.tensor(1e7))
+        (True, False)
+    """
+    if not is_eager(counts, *others) or not counts.is_cpu or counts.dtype not in _FACTORIALS:
+        return False
+    if counts.numel() == 0 or not counts.detach().amax().item() <= _FACTORIALS[counts.dtype]:
+        return False
+    for other in others:
+        least, greatest = other.detach().aminmax()
+        if not (least.item() > 0 and greatest.item() < math.inf):
+            return False
+    return True
+
+
+# Errors of 2^-53 k log k: 2e-9 beside float32 results of at least 6e-8, 3e-14 beside float64 ones.
+_FACTORIALS = {torch.float32: 2.0**20, torch.float64: 64.0}
 
 
 @elementwise(

@@ -3,7 +3,9 @@
 The gradient is implicit: a draw keeps its probability level while the concentration moves.
 """
 
+import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,12 +13,16 @@ from torch import Tensor
 from posterity.kernels.elementwise import elementwise
 from posterity.kernels.incomplete_gamma import gamma_quantile_slope
 from posterity.kernels.random import Key, Source
-from posterity.kernels.samplers.noise import Noise, Settled, noise, settle
+from posterity.kernels.reading import lies_within, readable, records_gradient
+from posterity.kernels.samplers.noise import Noise, Settled, is_eager, noise, settle
 from posterity.kernels.samplers.parameters import drawn_shape, sampler_parameters
 from posterity.kernels.samplers.rejection import PROPOSAL_CALLS, first_accepted
 
 # Above concentration 1 a candidate is rejected with probability below 0.0491; 0.0491^10 = 8e-14.
 _CANDIDATES = 10
+
+# A draw of this concentration is below the least normal number of float32 with a probability of 5e-14.
+_NEVER_TINY = 0.35
 
 
 def standard_gamma(concentration: Tensor, sample_shape: Sequence[int] = (), *, source: Source = None) -> Tensor:
@@ -42,6 +48,11 @@ def standard_gamma(concentration: Tensor, sample_shape: Sequence[int] = (), *, s
         >>> standard_gamma(a, (3,), source=Key(0)).shape
         torch.Size([3, 2])
     """
+    if _is_direct(concentration, source):
+        return torch._standard_gamma(
+            concentration.expand((*sample_shape, *concentration.shape)),
+            generator=cast(torch.Generator | None, source),
+        )
     (concentration,) = sampler_parameters("standard_gamma", concentration=concentration)
     fixed = concentration.detach()
     shape = drawn_shape("standard_gamma", sample_shape, concentration=fixed)
@@ -72,6 +83,47 @@ def log_standard_gamma(concentration: Tensor, sample_shape: Sequence[int] = (), 
     shape = drawn_shape("log_standard_gamma", sample_shape, concentration=fixed)
     gamma, shift = _unboosted(fixed, shape, settle(source, fixed))
     return _with_log_gradient(torch.log(gamma) + shift, concentration)
+
+
+def gamma_ratio_terms(
+    first: Tensor, second: Tensor, shape: Sequence[int], source: Source
+) -> tuple[Tensor, Tensor] | None:
+    """Two gamma draws of a shape that may be divided by each other as they are, or None.
+
+    None where a draw may underflow, where gradients are recorded, in graphs and for keys: the logarithms of draws
+    serve all of these.
+
+    Args:
+        first: Concentration of the first; broadcasts to `shape`.
+        second: Concentration of the second.
+        shape: Of the draws.
+        source: As in `standard_gamma`.
+    """
+    one = direct_gamma(first, shape, source)
+    other = direct_gamma(second, shape, source) if one is not None else None
+    return (one, other) if one is not None and other is not None else None
+
+
+def direct_gamma(concentration: Tensor, shape: Sequence[int], source: Source) -> Tensor | None:
+    """A gamma draw that may be divided by, where `gamma_ratio_terms` gives two."""
+    if not (
+        _is_direct(concentration, source)
+        and readable(concentration)
+        and lies_within(concentration, _NEVER_TINY, math.inf)
+    ):
+        return None
+    return torch._standard_gamma(concentration.expand(shape), generator=cast(torch.Generator | None, source))
+
+
+def _is_direct(concentration: Tensor, source: Source) -> bool:
+    """Whether torch's own draws serve: no key, no graph, no gradient."""
+    return (
+        (source is None or isinstance(source, torch.Generator))
+        and isinstance(concentration, Tensor)
+        and concentration.dtype in (torch.float32, torch.float64)
+        and is_eager(concentration)
+        and not records_gradient(concentration)
+    )
 
 
 def _unboosted(concentration: Tensor, shape: torch.Size, source: Settled) -> tuple[Tensor, Tensor]:
