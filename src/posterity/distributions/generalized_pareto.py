@@ -7,16 +7,16 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
-from posterity.distributions.base import Distribution
 from posterity.distributions.constant_data import refuse_constant
+from posterity.distributions.cumulative_hazard import CumulativeHazard
 from posterity.distributions.endpoints import between
 from posterity.distributions.fitting import fit_data, maximum_likelihood
 from posterity.distributions.power_landmarks import power_landmarks
-from posterity.kernels import Source, log1mexp
+from posterity.kernels import Source
 from posterity.kernels.box_cox import expm1_over, log1p_over
 
 
-class GeneralizedPareto(Distribution, torch.distributions.GeneralizedPareto):
+class GeneralizedPareto(CumulativeHazard, torch.distributions.GeneralizedPareto):
     r"""The distribution with survival function $(1 + \xi z)^{-1/\xi}$ where $z = (x - loc) / scale$.
 
     The concentration $\xi$ is positive for heavy tails (a Pareto distribution) and negative for a support that ends at
@@ -65,22 +65,6 @@ class GeneralizedPareto(Distribution, torch.distributions.GeneralizedPareto):
         y = log1p_over(self.concentration, self._before_end(z))
         density = -(1 + self.concentration) * y - self.scale.log()
         return torch.where(outside, -torch.inf, density)
-
-    def cdf(self, value: Tensor) -> Tensor:
-        """P(X <= value)."""
-        return -torch.expm1(-self._hazard(value))
-
-    def log_cdf(self, value: Tensor) -> Tensor:
-        """Log of P(X <= value)."""
-        return log1mexp(self._hazard(value))
-
-    def survival_function(self, value: Tensor) -> Tensor:
-        """P(X > value)."""
-        return (-self._hazard(value)).exp()
-
-    def log_survival_function(self, value: Tensor) -> Tensor:
-        """Log of P(X > value)."""
-        return -self._hazard(value)
 
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which lies the probability `value` in [0, 1]."""

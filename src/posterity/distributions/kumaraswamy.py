@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
-from posterity.distributions.base import Distribution
 from posterity.distributions.constant_data import refuse_constant, refuse_ends
+from posterity.distributions.cumulative_hazard import CumulativeHazard
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.kernels import Source, log1mexp
 from posterity.kernels.incomplete_beta import widened
@@ -14,7 +14,7 @@ from posterity.kernels.incomplete_beta import widened
 _EULER = 0.57721566490153286
 
 
-class Kumaraswamy(Distribution):
+class Kumaraswamy(CumulativeHazard):
     r"""The Kumaraswamy distribution, with density $a b x^{a-1} (1 - x^a)^{b-1}$ on [0, 1].
 
     Args:
@@ -54,22 +54,6 @@ class Kumaraswamy(Distribution):
         a, b = self.concentration1, self.concentration0
         power, log_rest = _times(a - 1, value.log()), _times(b - 1, log1mexp(-a * value.log()))
         return a.log() + b.log() + power + log_rest
-
-    def cdf(self, value: Tensor) -> Tensor:
-        """P(X <= value); 0 below the support and 1 above it."""
-        return -torch.expm1(-self._hazard(value))
-
-    def log_cdf(self, value: Tensor) -> Tensor:
-        """Log of P(X <= value)."""
-        return log1mexp(self._hazard(value))
-
-    def survival_function(self, value: Tensor) -> Tensor:
-        """P(X > value); 1 below the support and 0 above it."""
-        return (-self._hazard(value)).exp()
-
-    def log_survival_function(self, value: Tensor) -> Tensor:
-        """Log of P(X > value)."""
-        return -self._hazard(value)
 
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which lies the probability `value` in [0, 1]."""

@@ -7,16 +7,16 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
-from posterity.distributions.base import Distribution
 from posterity.distributions.constant_data import refuse_constant
+from posterity.distributions.cumulative_hazard import CumulativeHazard
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.distributions.tail_noise import exponential_noise
-from posterity.kernels import Source, log1mexp
+from posterity.kernels import Source
 
 
-class Pareto(Distribution):
+class Pareto(CumulativeHazard):
     r"""The Pareto distribution, with density $\alpha\, scale^\alpha / x^{\alpha + 1}$ on $x \ge scale$.
 
     Args:
@@ -54,22 +54,6 @@ class Pareto(Distribution):
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
         return self.alpha.log() - value.log() - self.alpha * _log_ratio(value, self.scale)
-
-    def cdf(self, value: Tensor) -> Tensor:
-        """P(X <= value); 0 below the support."""
-        return -torch.expm1(-self._hazard(value))
-
-    def log_cdf(self, value: Tensor) -> Tensor:
-        """Log of P(X <= value)."""
-        return log1mexp(self._hazard(value))
-
-    def survival_function(self, value: Tensor) -> Tensor:
-        """P(X > value); 1 below the support."""
-        return (-self._hazard(value)).exp()
-
-    def log_survival_function(self, value: Tensor) -> Tensor:
-        """Log of P(X > value)."""
-        return -self._hazard(value)
 
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which lies the probability `value` in [0, 1]."""

@@ -7,19 +7,19 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
-from posterity.distributions.base import Distribution
 from posterity.distributions.constant_data import refuse_constant
+from posterity.distributions.cumulative_hazard import CumulativeHazard
 from posterity.distributions.gamma import Gamma
 from posterity.distributions.kl import register_kl
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.distributions.tail_noise import exponential_noise
-from posterity.kernels import Source, log1mexp
+from posterity.kernels import Source
 from posterity.kernels.lgamma1p import lgamma1p_bend, lgamma1p_over
 
 _EULER = 0.57721566490153286
 
 
-class Weibull(Distribution):
+class Weibull(CumulativeHazard):
     r"""The Weibull distribution, with density $(k / scale)\, z^{k-1} e^{-z^k}$ where $z = x / scale \ge 0$.
 
     Args:
@@ -55,22 +55,6 @@ class Weibull(Distribution):
         k = self.concentration
         density: Tensor = torch.special.xlogy(k - 1, z) - z.pow(k) + k.log() - self.scale.log()
         return density
-
-    def cdf(self, value: Tensor) -> Tensor:
-        """P(X <= value); 0 below the support."""
-        return -torch.expm1(-self._hazard(value))
-
-    def log_cdf(self, value: Tensor) -> Tensor:
-        """Log of P(X <= value)."""
-        return log1mexp(self._hazard(value))
-
-    def survival_function(self, value: Tensor) -> Tensor:
-        """P(X > value); 1 below the support."""
-        return (-self._hazard(value)).exp()
-
-    def log_survival_function(self, value: Tensor) -> Tensor:
-        """Log of P(X > value)."""
-        return -self._hazard(value)
 
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which lies the probability `value` in [0, 1]."""
