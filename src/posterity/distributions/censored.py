@@ -1,6 +1,6 @@
 """A variable that is seen only within an interval: what lies beyond is recorded as the nearer end."""
 
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.bounded import Bounded
 from posterity.distributions.expectation import expectation
 from posterity.distributions.interval_mass import log_tails
 from posterity.distributions.kl import register_kl
@@ -16,7 +17,7 @@ from posterity.distributions.truncated import bounded, bounded_support, common_e
 from posterity.kernels import Source
 
 
-class Censored(Distribution):
+class Censored(Bounded):
     r"""$\min(\max(X, low), high)$, for any scalar $X$: a detector that saturates, a trial that ends.
 
     Between the ends `log_prob` is the base's; at the ends it is the log of the mass that is recorded there,
@@ -65,14 +66,6 @@ class Censored(Distribution):
 
     def __repr__(self) -> str:
         return f"Censored({self.base_dist!r}, low={self.low}, high={self.high})"
-
-    def expand(self, batch_shape: _size, _instance: Any = None) -> Self:
-        """The same distribution with its batch broadcast to `batch_shape`; no memory is copied."""
-        new = super().expand(batch_shape, _instance)
-        new.base_dist = self.base_dist.expand(new.batch_shape)
-        new.low = None if self.low is None else self.low.expand(new.batch_shape)
-        new.high = None if self.high is None else self.high.expand(new.batch_shape)
-        return new
 
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:

@@ -1,6 +1,6 @@
 """A continuous variable rounded up to integers."""
 
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -8,13 +8,14 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.bounded import Bounded
 from posterity.distributions.interval_mass import log_mass_between, log_tails
 from posterity.distributions.supports import point_inside, support_ends
 from posterity.distributions.truncated import bounded, holds
 from posterity.kernels import Source
 
 
-class Quantized(Distribution):
+class Quantized(Bounded):
     r"""$\lceil X \rceil$, held within `[low, high]`: $P(Y = k) = F(k) - F(k - 1)$.
 
     The difference is taken between logarithms in the nearer tail, so that it is accurate on both sides. What would lie
@@ -63,14 +64,6 @@ class Quantized(Distribution):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_dist!r}, low={self.low}, high={self.high})"
-
-    def expand(self, batch_shape: _size, _instance: Any = None) -> Self:
-        """The same distribution with its batch broadcast to `batch_shape`; no memory is copied."""
-        new = super().expand(batch_shape, _instance)
-        new.base_dist = self.base_dist.expand(new.batch_shape)
-        new.low = None if self.low is None else self.low.expand(new.batch_shape)
-        new.high = None if self.high is None else self.high.expand(new.batch_shape)
-        return new
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> constraints.Constraint:

@@ -1,7 +1,7 @@
 """A scalar distribution on an interval, as accurate where the interval lies in a tail as elsewhere."""
 
 import math
-from typing import Any, NoReturn, Self, cast
+from typing import NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch.types import _size
 
 from posterity.bijectors.registry import register_with_torch
 from posterity.distributions.base import Distribution
+from posterity.distributions.bounded import Bounded
 from posterity.distributions.interval_mass import complement, log_mass_between, log_tails, quantile_from_logs
 from posterity.distributions.lifted import lift
 from posterity.distributions.parameters import broadcast_parameters
@@ -20,7 +21,7 @@ from posterity.kernels import Source
 from posterity.runtime import validation_enabled
 
 
-class Truncated(Distribution):
+class Truncated(Bounded):
     r"""$X$ given $low \le X \le high$, for any scalar $X$.
 
     Probabilities are differences of logarithms in the nearer tail of the base; quantiles are searched there too, so
@@ -67,14 +68,6 @@ class Truncated(Distribution):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_dist!r}, low={_shown(self.low)}, high={_shown(self.high)})"
-
-    def expand(self, batch_shape: _size, _instance: Any = None) -> Self:
-        """The same distribution with its batch broadcast to `batch_shape`; no memory is copied."""
-        new = super().expand(batch_shape, _instance)
-        new.base_dist = self.base_dist.expand(new.batch_shape)
-        new.low = None if self.low is None else self.low.expand(new.batch_shape)
-        new.high = None if self.high is None else self.high.expand(new.batch_shape)
-        return new
 
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
