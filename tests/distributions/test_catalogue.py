@@ -119,8 +119,6 @@ def test_density_and_tails_agree_with_the_reference(entry, dtype):
 @every
 @both_dtypes
 def test_quantiles_agree_with_the_reference(entry, dtype):
-    if "icdf" in entry.refused:
-        pytest.skip("refused")
     for i in range(len(entry.settings)):
         d, x = entry.make(i, dtype=dtype), points(entry, i, dtype)
         exact = references(entry, i, x)
