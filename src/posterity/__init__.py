@@ -1,7 +1,8 @@
 """Posterity: PyTorch models that say what they don't know.
 
 The names here are those that a user types every day; the rest is in the floors: `posterity.nn`,
-`posterity.transform`, `posterity.distributions`, `posterity.toolbox`. Each is imported when it is first used.
+`posterity.transform`, `posterity.distributions`, `posterity.infer`, `posterity.toolbox`. Each is imported
+when it is first used.
 """
 
 import importlib
@@ -10,7 +11,22 @@ from typing import TYPE_CHECKING, Any
 from posterity._version import __version__
 
 if TYPE_CHECKING:
-    from posterity import bijectors, distributions, kernels, nn, prediction, runtime, toolbox, transform
+    from posterity import (
+        bijectors,
+        distributions,
+        handlers,
+        infer,
+        kernels,
+        nn,
+        ppl,
+        prediction,
+        runtime,
+        toolbox,
+        transform,
+    )
+    from posterity.ppl.module import module
+    from posterity.ppl.plate import plate
+    from posterity.ppl.primitives import deterministic, factor, param, sample
     from posterity.prediction.elbo import elbo_loss
     from posterity.prediction.predict import predict
     from posterity.prediction.prediction import Prediction
@@ -21,13 +37,22 @@ __all__ = [
     "__version__",
     "bayesianize",
     "bijectors",
+    "deterministic",
     "distributions",
     "elbo_loss",
+    "factor",
+    "handlers",
+    "infer",
     "kernels",
+    "module",
     "nn",
+    "param",
+    "plate",
+    "ppl",
     "predict",
     "prediction",
     "runtime",
+    "sample",
     "toolbox",
     "transform",
 ]
@@ -35,8 +60,14 @@ __all__ = [
 _HOMES = {
     "Prediction": "posterity.prediction",
     "bayesianize": "posterity.transform",
+    "deterministic": "posterity.ppl",
     "elbo_loss": "posterity.prediction",
+    "factor": "posterity.ppl",
+    "module": "posterity.ppl",
+    "param": "posterity.ppl",
+    "plate": "posterity.ppl",
     "predict": "posterity.prediction",
+    "sample": "posterity.ppl",
 }
 
 

@@ -1,0 +1,3 @@
+"""Floor 4: inference."""
+
+__all__: list[str] = []

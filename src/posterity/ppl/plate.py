@@ -1,0 +1,228 @@
+"""Conditional independence: a batch dimension, or a loop, over which sites repeat."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from posterity.kernels import Key, uniform
+from posterity.ppl.site import Frame, Site
+from posterity.ppl.stack import Handler, apply, handlers
+
+
+class plate(Handler):  # noqa: N801  # it stands in programs as a statement
+    """Declare that what is inside is independent along one dimension.
+
+    In a `with` block the plate is a batch dimension: the sites inside are expanded to its size there. In a `for`
+    loop it is sequential: each turn has sites of its own, whose names must differ. Of a subsample, log densities are
+    scaled up to the full size.
+
+    Args:
+        name: The plate's name.
+        size: How many elements there are.
+        subsample_size: How many of them to take at random, without repetition; all by default.
+        subsample: Their indices, where the caller chooses them: `[subsample_size]`, whole numbers.
+        dim: The batch dimension to take, negative; by default the rightmost one that no plate around it takes.
+
+    Yields:
+        The indices taken, `[subsample_size]`; a loop gives them one by one, as numbers.
+
+    Raises:
+        TypeError: A size is no whole number.
+        ValueError: The size is not positive, the subsample is larger than the plate or holds indices outside it,
+            or the dimension is not negative or is taken by a plate around this one.
+
+    Example:
+        >>> import posterity as pt
+        >>> with pt.plate("data", 5):
+        ...     pt.sample("x", pt.distributions.Normal(0.0, 1.0)).shape
+        torch.Size([5])
+    """
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        subsample_size: int | None = None,
+        subsample: Tensor | None = None,
+        dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        _check_name(name)
+        for what, number in (("size", size), ("subsample_size", subsample_size)):
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+                raise TypeError(f"{what} of plate {name!r} must be a whole number, not {number!r}")
+        if size < 1:
+            raise ValueError(f"plate {name!r} must hold at least one element, but its size is {size}")
+        if dim is not None and (not isinstance(dim, int) or dim >= 0):
+            raise ValueError(f"dim of plate {name!r} must be negative, counted from the right, not {dim!r}")
+        if subsample is not None:
+            subsample = torch.as_tensor(subsample)
+            if subsample.dim() != 1 or subsample.is_floating_point() or subsample.is_complex():
+                raise ValueError(
+                    f"subsample of plate {name!r} must be a vector of indices, not {subsample.dtype} of shape "
+                    f"{tuple(subsample.shape)}"
+                )
+            if subsample_size is not None and subsample_size != len(subsample):
+                raise ValueError(
+                    f"plate {name!r}: subsample_size is {subsample_size}, but subsample has {len(subsample)} indices"
+                )
+            subsample_size = len(subsample)
+        if subsample_size is not None and not 1 <= subsample_size <= size:
+            raise ValueError(
+                f"subsample_size of plate {name!r} must lie between 1 and its size {size}, not {subsample_size}"
+            )
+        self.name, self.size, self.dim = name, size, dim
+        self.subsample_size = size if subsample_size is None else subsample_size
+        self._given = subsample
+        self._opened: list[tuple[Frame, Tensor]] = []
+
+    def __enter__(self) -> Tensor:  # type: ignore[override]  # Pyro's and NumPyro's users expect the indices
+        occupied = {frame.dim: frame.name for frame in open_plates()}
+        dim = self.dim
+        if dim is None:
+            dim = next(d for d in range(-1, -len(occupied) - 2, -1) if d not in occupied)
+        if dim in occupied:
+            raise ValueError(
+                f"plate {self.name!r} cannot take dim {dim}: plate {occupied[dim]!r} around it has that dimension"
+            )
+        indices = self._indices()
+        self._opened.append((Frame(self.name, dim, len(indices), self.size), indices))
+        super().__enter__()
+        return indices
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        self._opened.pop()
+
+    def __iter__(self) -> Iterator[int]:
+        indices = self._indices()
+        for counter, index in enumerate(indices.tolist()):
+            self._opened.append((Frame(self.name, None, len(indices), self.size, counter), indices))
+            Handler.__enter__(self)
+            try:
+                yield index
+            finally:
+                self.__exit__(None, None, None)
+
+    @property
+    def frame(self) -> Frame:
+        """How a site sees this plate now.
+
+        Raises:
+            RuntimeError: It is not open.
+        """
+        if not self._opened:
+            raise RuntimeError(f"plate {self.name!r} is not open here")
+        return self._opened[-1][0]
+
+    def process_message(self, site: Site) -> None:
+        """Put the plate around a site: its dimension, and the scale of a subsample."""
+        if site.kind not in ("sample", "deterministic", "param"):
+            return
+        frame = self.frame
+        if any(other.name == frame.name for other in site.plates):
+            raise ValueError(f"site {site.name!r} stands twice inside plate {frame.name!r}")
+        site.plates = (frame, *site.plates)
+        if site.kind == "sample":
+            if frame.full_size != frame.size:
+                site.scale = site.scale * (frame.full_size / frame.size)
+            if frame.vectorized:
+                expand_to(site, frame)
+
+    def _indices(self) -> Tensor:
+        site = Site("plate", self.name, default=self._choose, infer={"size": self.size, "dim": self.dim})
+        indices = cast(Tensor, apply(site).value)
+        if self._given is not None and self._given.numel() and not indices.is_meta:
+            low, high = int(indices.min()), int(indices.max())
+            if low < 0 or high >= self.size:
+                raise ValueError(
+                    f"subsample of plate {self.name!r} has index {low if low < 0 else high}, "
+                    f"outside of its {self.size} elements"
+                )
+        return indices
+
+    def _choose(self, site: Site) -> Tensor:
+        if self._given is not None:
+            return self._given
+        if self.subsample_size == self.size:
+            return torch.arange(self.size)
+        if isinstance(site.source, Key):
+            order = uniform((self.size,), source=site.source, dtype=torch.float64).argsort()
+        else:
+            order = torch.randperm(self.size, generator=cast(Any, site.source))
+        return order[: self.subsample_size]
+
+
+def subsample(data: Tensor, event_dim: int = 0) -> Tensor:
+    """The part of `data` that the plates around have taken.
+
+    Args:
+        data: A tensor with the full size of each plate in that plate's dimension, counted left of its event.
+        event_dim: How many of the last dimensions are one event.
+
+    Returns:
+        The data with each plate's dimension cut to the plate's indices. A dimension of size 1, or one that `data`
+        does not have, is left alone.
+
+    Raises:
+        ValueError: A dimension has neither the plate's full size nor the subsample's.
+
+    Example:
+        >>> import posterity as pt
+        >>> with pt.plate("data", 5, subsample=torch.tensor([3, 0])):
+        ...     pt.ppl.subsample(torch.arange(5.0))
+        tensor([3., 0.])
+    """
+    for handler in _open():
+        frame, indices = handler._opened[-1]
+        dim = cast(int, frame.dim) - event_dim
+        if data.dim() < -dim or data.shape[dim] == 1 or frame.size == frame.full_size:
+            continue
+        if data.shape[dim] == frame.full_size:
+            data = data.index_select(dim, indices.to(data.device))
+        elif data.shape[dim] != frame.size:
+            raise ValueError(
+                f"subsample: data of shape {tuple(data.shape)} has {data.shape[dim]} elements in dim {dim}, where "
+                f"plate {frame.name!r} has {frame.full_size}, or {frame.size} after subsampling"
+            )
+    return data
+
+
+def open_plates() -> list[Frame]:
+    """The vectorised plates around this point of the program, outermost first."""
+    return [handler.frame for handler in _open()]
+
+
+def expand_to(site: Site, frame: Frame) -> None:
+    """Give a site's distribution a plate's size in the plate's dimension.
+
+    Raises:
+        ValueError: The distribution has another size there.
+    """
+    assert site.distribution is not None
+    assert frame.dim is not None
+    batch = site.batch_shape
+    if len(batch) >= -frame.dim and batch[frame.dim] == frame.size:
+        return
+    shape = [1] * max(0, -frame.dim - len(batch)) + list(batch)
+    if shape[frame.dim] not in (1, frame.size):
+        raise ValueError(
+            f"site {site.name!r} has {shape[frame.dim]} elements in dim {frame.dim} of its batch_shape {tuple(batch)}, "
+            f"where plate {frame.name!r} around it has {frame.size}"
+        )
+    shape[frame.dim] = frame.size
+    site.distribution = site.distribution.expand(torch.Size(shape))
+
+
+def _open() -> list[plate]:
+    return [h for h in handlers() if isinstance(h, plate) and h._opened and h.frame.vectorized]
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"a plate's name must be a string that is not empty, not {name!r}")
