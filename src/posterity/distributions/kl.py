@@ -96,6 +96,24 @@ def register_kl(
     return decorator
 
 
+def has_closed_form(p: torch.distributions.Distribution, q: torch.distributions.Distribution) -> bool:
+    """Whether `kl_divergence(p, q)` is a registered formula, rather than a sum or an integral.
+
+    Example:
+        >>> from posterity.distributions import Gumbel, Normal
+        >>> has_closed_form(Normal(0.0, 1.0), Normal(1.0, 2.0)), has_closed_form(Normal(0.0, 1.0), Gumbel(0.0, 1.0))
+        (True, False)
+    """
+    if p.event_shape != q.event_shape:
+        return False
+    ranks = [getattr(d, "reinterpreted_batch_ndims", 0) for d in (p, q)]
+    if any(ranks):
+        return ranks[0] == ranks[1] and has_closed_form(p.base_dist, q.base_dist)  # type: ignore[attr-defined]
+    if (type(p), type(q)) in _FORMULAS:
+        return True
+    return torch.distributions.kl._dispatch_kl(type(p), type(q)) is not NotImplemented  # type: ignore[no-untyped-call]
+
+
 def log_prob_anywhere(q: torch.distributions.Distribution, value: Tensor) -> Tensor:
     """`q.log_prob(value)`, minus infinity outside the support of `q` rather than an error.
 

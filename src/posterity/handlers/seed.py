@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import torch
 
-from posterity.kernels import Generator, Key
+from posterity.kernels import Key, KeyStream, Source
 from posterity.ppl import Handler, Site
 
 
@@ -29,9 +29,9 @@ class seed(Handler):  # noqa: N801  # handlers are written as functions are
         True
     """
 
-    def __init__(self, fn: Callable[..., Any] | None = None, rng_seed: int | Generator = None) -> None:
+    def __init__(self, fn: Callable[..., Any] | None = None, rng_seed: int | Source = None) -> None:
         super().__init__(fn)
-        if isinstance(rng_seed, bool) or not isinstance(rng_seed, int | Key | torch.Generator):
+        if isinstance(rng_seed, bool) or not isinstance(rng_seed, int | Key | KeyStream | torch.Generator):
             raise TypeError(
                 "seed: rng_seed must be a whole number, a posterity.kernels.Key or a torch.Generator, "
                 f"not {type(rng_seed).__name__}"

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from posterity.distributions.parameters import is_wrapped
 from posterity.ppl import Frame, Handler, Site
 from posterity.runtime import validation_enabled
 
@@ -45,7 +46,8 @@ class Trace(Mapping[str, Site]):
         """
         known = self._sites.get(site.name)
         if known is not None and not (site.kind == known.kind == "plate"):
-            if site.kind == known.kind == "param" or (site.kind == "module" and site.value is known.value):
+            both = (site.kind, known.kind)
+            if both == ("param", "param") or (both in _REPEATED and site.value is known.value):
                 return
             raise ValueError(
                 f"two sites are called {site.name!r} (a {known.kind} and a {site.kind}): every site of a program needs "
@@ -68,7 +70,7 @@ class Trace(Mapping[str, Site]):
             ValueError: A value does not fit its distribution (outside the support, of a wrong shape), or has a log
                 density of NaN; the site is named, and the table of sites added.
         """
-        return {site.name: self._log_prob(site) for site in self.samples()}
+        return {site.name: self.log_prob(site) for site in self.samples()}
 
     def log_prob_sum(self) -> Tensor:
         """Log density of the whole run in nats, a scalar; raises as `log_probs` does."""
@@ -84,16 +86,18 @@ class Trace(Mapping[str, Site]):
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
-    def _log_prob(self, site: Site) -> Tensor:
+    def log_prob(self, site: Site) -> Tensor:
+        """Log density in nats of one sample site, under its mask and scale; raises as `log_probs` does."""
         try:
-            log_prob = site.weighted(site.log_prob())
-            if validation_enabled() and not log_prob.is_meta and torch._is_all_true(log_prob.isnan().logical_not()):
-                return log_prob
-            if validation_enabled() and not log_prob.is_meta:
-                raise ValueError(f"the log density is NaN, at the value {_some_of(site.value)}")
+            log_prob = site.weighted_log_prob()
+            if validation_enabled() and not log_prob.is_meta and not torch._is_all_true(~log_prob.isnan()):
+                raise ValueError(
+                    f"site {site.name!r} has a log density of NaN, at the value {_some_of(site.value)} of "
+                    f"{site.distribution!r}"
+                )
             return log_prob
         except (ValueError, RuntimeError) as error:
-            error.add_note(f"at site {site.name!r}, {site.distribution!r}\n{self.format_shapes()}")
+            _add_table(error, self)
             raise
 
 
@@ -129,13 +133,28 @@ class trace(Handler):  # noqa: N801  # handlers are written as functions are
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         super().__exit__(kind, error, traceback)
-        if isinstance(error, ValueError | RuntimeError | TypeError) and len(self.trace):
-            error.add_note(f"the sites so far:\n{self.trace.format_shapes()}")
+        if isinstance(error, Exception) and len(self.trace):
+            _add_table(error, self.trace)
 
     def get_trace(self, *args: Any, **kwargs: Any) -> Trace:
         """Run the program and return its trace."""
         self(*args, **kwargs)
         return self.trace
+
+    def process_message(self, site: Site) -> None:
+        """Give a plate that stands a second time in the program the elements that it had the first time."""
+        if site.kind != "plate":
+            return
+        known = self.trace.get(site.name)
+        if known is None or known.kind != "plate":
+            return
+        if known.infer["size"] != site.infer["size"]:
+            raise ValueError(
+                f"plate {site.name!r} stands twice in the program, with {known.infer['size']} elements and with "
+                f"{site.infer['size']}: give it another name"
+            )
+        if site.value is None:
+            site.value = known.value
 
     def postprocess_message(self, site: Site) -> None:
         """Take the site into the trace."""
@@ -149,6 +168,10 @@ class trace(Handler):  # noqa: N801  # handlers are written as functions are
         self.trace.add(site)
 
 
+# A network may be used more than once; a parameter that `lift` has drawn is a sample site too.
+_REPEATED = {("module", "module"), ("param", "sample")}
+
+
 def _row(site: Site) -> tuple[str, str, str, str]:
     shapes = ""
     if site.distribution is not None:
@@ -160,6 +183,15 @@ def _row(site: Site) -> tuple[str, str, str, str]:
 
 
 def _some_of(value: Any) -> str:
-    return (
-        str(value.flatten()[:5].tolist()) + (" ..." if value.numel() > 5 else "") if isinstance(value, Tensor) else ""
-    )
+    if not isinstance(value, Tensor) or is_wrapped(value):
+        return f"of type {type(value).__name__}"
+    return str(value.detach().flatten()[:5].tolist()) + (" ..." if value.numel() > 5 else "")
+
+
+def _add_table(error: Exception, sites: Trace) -> None:
+    # The innermost trace has the most to tell.
+    if not any(note.startswith(_TABLE) for note in getattr(error, "__notes__", ())):
+        error.add_note(f"{_TABLE}\n{sites.format_shapes()}")
+
+
+_TABLE = "the sites so far:"

@@ -23,7 +23,7 @@ class condition(Handler):  # noqa: N801  # handlers are written as functions are
         >>> def model():
         ...     return pt.sample("x", pt.distributions.Normal(0.0, 1.0))
         >>> pt.handlers.condition(model, {"x": 2.0})()
-        2.0
+        tensor(2.)
     """
 
     def __init__(self, fn: Callable[..., Any] | None = None, data: Mapping[str, Any] | None = None) -> None:
@@ -31,11 +31,9 @@ class condition(Handler):  # noqa: N801  # handlers are written as functions are
         self.data = _values("condition", data)
 
     def process_message(self, site: Site) -> None:
-        """Give a sample site its value, and mark it as observed."""
-        if site.kind == "sample" and site.name in self.data:
-            if site.is_observed and site.infer.get("uncondition") is None:
-                raise ValueError(f"condition: site {site.name!r} is observed already")
-            site.value, site.is_observed = self.data[site.name], True
+        """Give a sample site its value, in the place of data that it has, and mark it as observed."""
+        if site.kind == "sample" and self.data.get(site.name) is not None:
+            site.observe(self.data[site.name])
 
 
 class substitute(Handler):  # noqa: N801
@@ -48,7 +46,7 @@ class substitute(Handler):  # noqa: N801
     Example:
         >>> import posterity as pt
         >>> pt.handlers.substitute(lambda: pt.param("a", 1.0), {"a": 3.0})()
-        3.0
+        tensor(3.)
     """
 
     def __init__(self, fn: Callable[..., Any] | None = None, data: Values | None = None) -> None:
@@ -61,7 +59,7 @@ class substitute(Handler):  # noqa: N801
             return
         value = self.data(site) if callable(self.data) else self.data.get(site.name)
         if value is not None:
-            site.value = value
+            site.value = site.as_value(value)
 
 
 class replay(Handler):  # noqa: N801
@@ -122,7 +120,7 @@ class do(Handler):  # noqa: N801
         ...     x = pt.sample("x", pt.distributions.Normal(0.0, 1.0))
         ...     return pt.deterministic("y", x + 1)
         >>> pt.handlers.do(model, {"x": 5.0})()
-        6.0
+        tensor(6.)
 
     Source: Pearl (2009), "Causality", chapter 3.
     """
@@ -136,7 +134,7 @@ class do(Handler):  # noqa: N801
         if site.kind != "sample" or site.name not in self.data or site.is_intervened:
             return
         apply_outside(self, replace(site, is_intervened=True))
-        site.value, site.stop, site.is_intervened = self.data[site.name], True, True
+        site.value, site.stop, site.is_intervened = site.as_value(self.data[site.name]), True, True
 
 
 class uncondition(Handler):  # noqa: N801

@@ -1,3 +1,30 @@
 """Floor 4: inference."""
 
-__all__: list[str] = []
+from posterity.infer.elbo import ELBO
+from posterity.infer.guides import AutoGuide, AutoNormal
+from posterity.infer.initialization import (
+    init_to_feasible,
+    init_to_mean,
+    init_to_median,
+    init_to_sample,
+    init_to_uniform,
+    init_to_value,
+)
+from posterity.infer.objective import Estimate, Objective
+from posterity.infer.svi import SVI, SVIResult
+
+__all__ = [
+    "ELBO",
+    "SVI",
+    "AutoGuide",
+    "AutoNormal",
+    "Estimate",
+    "Objective",
+    "SVIResult",
+    "init_to_feasible",
+    "init_to_mean",
+    "init_to_median",
+    "init_to_sample",
+    "init_to_uniform",
+    "init_to_value",
+]

@@ -8,6 +8,7 @@ from posterity.kernels.inverse_incomplete_gamma import gammainccinv, gammaincinv
 from posterity.kernels.lambert_w import lambertw
 from posterity.kernels.log_incomplete_gamma import log_gammainc, log_gammaincc
 from posterity.kernels.logarithms import log1mexp, log_expm1, logsubexp
+from posterity.kernels.noise_tape import NoiseLayout, NoiseRecorder, NoiseTape
 from posterity.kernels.normal_tails import log_diff_ndtr, log_ndtr, mills_ratio, ndtr, ndtri, ndtri_exp
 from posterity.kernels.owens_t import owens_t
 from posterity.kernels.random import Generator, Key, KeyStream, Source, bits, normal, rademacher, uniform
@@ -20,6 +21,9 @@ __all__ = [
     "Generator",
     "Key",
     "KeyStream",
+    "NoiseLayout",
+    "NoiseRecorder",
+    "NoiseTape",
     "Source",
     "bessel_ratio",
     "bessel_ratio_complement",

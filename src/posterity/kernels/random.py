@@ -118,6 +118,10 @@ class KeyStream:
         self._taken[where] = start + size
         return self._pools[where][start : start + size].view(tuple(shape))
 
+    def uniform(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Uniform numbers on the open interval (0, 1), of a stream of their own."""
+        return uniform(shape, source=self.key(device), dtype=dtype)
+
 
 # What a `generator=` argument takes, and what the library itself may also draw from.
 Generator = torch.Generator | Key | None
@@ -192,6 +196,9 @@ def uniform(
         >>> uniform((4,), source=Key(0)).lt(1).all()
         tensor(True)
     """
+    if isinstance(source, KeyStream):
+        where = torch.device(device) if device is not None else torch.get_default_device()
+        return source.uniform(shape, dtype or torch.get_default_dtype(), where)
     source = _resolved(source, device)
     if not isinstance(source, Key):
         return torch.rand(tuple(shape), generator=source, dtype=dtype, device=device)

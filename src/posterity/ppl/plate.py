@@ -1,5 +1,6 @@
 """Conditional independence: a batch dimension, or a loop, over which sites repeat."""
 
+import operator
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, cast
@@ -7,9 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from posterity.kernels import Key, uniform
+from posterity.kernels import uniform
 from posterity.ppl.site import Frame, Site
-from posterity.ppl.stack import Handler, apply, handlers
+from posterity.ppl.stack import Handler, apply, check_name, handlers, refuse_compiled
+from posterity.runtime import validation_enabled
 
 
 class plate(Handler):  # noqa: N801  # it stands in programs as a statement
@@ -17,7 +19,7 @@ class plate(Handler):  # noqa: N801  # it stands in programs as a statement
 
     In a `with` block the plate is a batch dimension: the sites inside are expanded to its size there. In a `for`
     loop it is sequential: each turn has sites of its own, whose names must differ. Of a subsample, log densities are
-    scaled up to the full size.
+    scaled up to the full size. The elements are chosen where the plate is made: each use of it has the same.
 
     Args:
         name: The plate's name.
@@ -25,12 +27,13 @@ class plate(Handler):  # noqa: N801  # it stands in programs as a statement
         subsample_size: How many of them to take at random, without repetition; all by default.
         subsample: Their indices, where the caller chooses them: `[subsample_size]`, whole numbers.
         dim: The batch dimension to take, negative; by default the rightmost one that no plate around it takes.
+        device: Where the indices live; torch's default device by default.
 
     Yields:
         The indices taken, `[subsample_size]`; a loop gives them one by one, as numbers.
 
     Raises:
-        TypeError: A size is no whole number.
+        TypeError: A size is no whole number, or `subsample` no tensor.
         ValueError: The size is not positive, the subsample is larger than the plate or holds indices outside it,
             or the dimension is not negative or is taken by a plate around this one.
 
@@ -48,36 +51,28 @@ class plate(Handler):  # noqa: N801  # it stands in programs as a statement
         subsample_size: int | None = None,
         subsample: Tensor | None = None,
         dim: int | None = None,
+        *,
+        device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        _check_name(name)
-        for what, number in (("size", size), ("subsample_size", subsample_size)):
-            if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
-                raise TypeError(f"{what} of plate {name!r} must be a whole number, not {number!r}")
-        if size < 1:
+        check_name("plate", name)
+        refuse_compiled("plate", name)
+        self.name, self.dim, self.device = name, dim, device
+        self.size = _whole_number(name, "size", size)
+        if self.size < 1:
             raise ValueError(f"plate {name!r} must hold at least one element, but its size is {size}")
         if dim is not None and (not isinstance(dim, int) or dim >= 0):
             raise ValueError(f"dim of plate {name!r} must be negative, counted from the right, not {dim!r}")
-        if subsample is not None:
-            subsample = torch.as_tensor(subsample)
-            if subsample.dim() != 1 or subsample.is_floating_point() or subsample.is_complex():
-                raise ValueError(
-                    f"subsample of plate {name!r} must be a vector of indices, not {subsample.dtype} of shape "
-                    f"{tuple(subsample.shape)}"
-                )
-            if subsample_size is not None and subsample_size != len(subsample):
-                raise ValueError(
-                    f"plate {name!r}: subsample_size is {subsample_size}, but subsample has {len(subsample)} indices"
-                )
-            subsample_size = len(subsample)
-        if subsample_size is not None and not 1 <= subsample_size <= size:
+        self._given = None if subsample is None else _as_indices(name, subsample, subsample_size)
+        if self._given is not None:
+            subsample_size = len(self._given)
+        taken = self.size if subsample_size is None else _whole_number(name, "subsample_size", subsample_size)
+        if not 1 <= taken <= self.size:
             raise ValueError(
                 f"subsample_size of plate {name!r} must lie between 1 and its size {size}, not {subsample_size}"
             )
-        self.name, self.size, self.dim = name, size, dim
-        self.subsample_size = size if subsample_size is None else subsample_size
-        self._given = subsample
-        self._opened: list[tuple[Frame, Tensor]] = []
+        self.subsample_size = taken
+        self.indices = self._chosen()
 
     def __enter__(self) -> Tensor:  # type: ignore[override]  # Pyro's and NumPyro's users expect the indices
         occupied = {frame.dim: frame.name for frame in open_plates()}
@@ -88,26 +83,21 @@ class plate(Handler):  # noqa: N801  # it stands in programs as a statement
             raise ValueError(
                 f"plate {self.name!r} cannot take dim {dim}: plate {occupied[dim]!r} around it has that dimension"
             )
-        indices = self._indices()
-        self._opened.append((Frame(self.name, dim, len(indices), self.size), indices))
-        super().__enter__()
-        return indices
+        _Open(self, Frame(self.name, dim, len(self.indices), self.size)).__enter__()
+        return self.indices
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, traceback)
-        self._opened.pop()
+        use = self._innermost_use()
+        if use is not None:
+            use.__exit__(kind, error, traceback)
 
     def __iter__(self) -> Iterator[int]:
-        indices = self._indices()
-        for counter, index in enumerate(indices.tolist()):
-            self._opened.append((Frame(self.name, None, len(indices), self.size, counter), indices))
-            Handler.__enter__(self)
-            try:
+        whole = self._given is None and len(self.indices) == self.size
+        for counter, index in enumerate(range(self.size) if whole else self.indices.tolist()):
+            with _Open(self, Frame(self.name, None, len(self.indices), self.size, counter)):
                 yield index
-            finally:
-                self.__exit__(None, None, None)
 
     @property
     def frame(self) -> Frame:
@@ -116,9 +106,46 @@ class plate(Handler):  # noqa: N801  # it stands in programs as a statement
         Raises:
             RuntimeError: It is not open.
         """
-        if not self._opened:
+        use = self._innermost_use()
+        if use is None:
             raise RuntimeError(f"plate {self.name!r} is not open here")
-        return self._opened[-1][0]
+        return use.frame
+
+    def _innermost_use(self) -> "_Open | None":
+        return next((h for h in reversed(handlers()) if isinstance(h, _Open) and h.plate is self), None)
+
+    def _chosen(self) -> Tensor:
+        about = {"size": self.size, "dim": self.dim, "given": self._given is not None}
+        site = Site("plate", self.name, default=self._choose, infer=about)
+        indices = cast(Tensor, apply(site).value)
+        if self._given is not None and validation_enabled() and not indices.is_meta:
+            low, high = int(indices.min()), int(indices.max())
+            if low < 0 or high >= self.size:
+                raise ValueError(
+                    f"subsample of plate {self.name!r} has index {low if low < 0 else high}, "
+                    f"outside of its {self.size} elements"
+                )
+        return indices
+
+    def _choose(self, site: Site) -> Tensor:
+        if self._given is not None:
+            return self._given
+        if self.subsample_size == self.size:
+            return torch.arange(self.size, device=self.device)
+        source, device = site.source, self.device
+        if source is None or isinstance(source, torch.Generator):
+            order = torch.randperm(self.size, generator=source, device=device)
+        else:
+            order = uniform((self.size,), source=source, dtype=torch.float64, device=device).argsort()
+        return order[: self.subsample_size]
+
+
+class _Open(Handler):
+    """One use of a plate: what stands on the stack of handlers, so that a plate itself has no state."""
+
+    def __init__(self, plate: plate, frame: Frame) -> None:
+        super().__init__()
+        self.plate, self.frame = plate, frame
 
     def process_message(self, site: Site) -> None:
         """Put the plate around a site: its dimension, and the scale of a subsample."""
@@ -133,29 +160,6 @@ class plate(Handler):  # noqa: N801  # it stands in programs as a statement
                 site.scale = site.scale * (frame.full_size / frame.size)
             if frame.vectorized:
                 expand_to(site, frame)
-
-    def _indices(self) -> Tensor:
-        site = Site("plate", self.name, default=self._choose, infer={"size": self.size, "dim": self.dim})
-        indices = cast(Tensor, apply(site).value)
-        if self._given is not None and self._given.numel() and not indices.is_meta:
-            low, high = int(indices.min()), int(indices.max())
-            if low < 0 or high >= self.size:
-                raise ValueError(
-                    f"subsample of plate {self.name!r} has index {low if low < 0 else high}, "
-                    f"outside of its {self.size} elements"
-                )
-        return indices
-
-    def _choose(self, site: Site) -> Tensor:
-        if self._given is not None:
-            return self._given
-        if self.subsample_size == self.size:
-            return torch.arange(self.size)
-        if isinstance(site.source, Key):
-            order = uniform((self.size,), source=site.source, dtype=torch.float64).argsort()
-        else:
-            order = torch.randperm(self.size, generator=cast(Any, site.source))
-        return order[: self.subsample_size]
 
 
 def subsample(data: Tensor, event_dim: int = 0) -> Tensor:
@@ -178,8 +182,8 @@ def subsample(data: Tensor, event_dim: int = 0) -> Tensor:
         ...     pt.ppl.subsample(torch.arange(5.0))
         tensor([3., 0.])
     """
-    for handler in _open():
-        frame, indices = handler._opened[-1]
+    for use in _open():
+        frame, indices = use.frame, use.plate.indices
         dim = cast(int, frame.dim) - event_dim
         if data.dim() < -dim or data.shape[dim] == 1 or frame.size == frame.full_size:
             continue
@@ -195,7 +199,7 @@ def subsample(data: Tensor, event_dim: int = 0) -> Tensor:
 
 def open_plates() -> list[Frame]:
     """The vectorised plates around this point of the program, outermost first."""
-    return [handler.frame for handler in _open()]
+    return [use.frame for use in _open()]
 
 
 def expand_to(site: Site, frame: Frame) -> None:
@@ -219,10 +223,33 @@ def expand_to(site: Site, frame: Frame) -> None:
     site.distribution = site.distribution.expand(torch.Size(shape))
 
 
-def _open() -> list[plate]:
-    return [h for h in handlers() if isinstance(h, plate) and h._opened and h.frame.vectorized]
+def _open() -> list[_Open]:
+    return [h for h in handlers() if isinstance(h, _Open) and h.frame.vectorized]
 
 
-def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"a plate's name must be a string that is not empty, not {name!r}")
+def _whole_number(name: str, what: str, number: object) -> int:
+    try:
+        if isinstance(number, bool):
+            raise TypeError
+        return operator.index(number)  # type: ignore[arg-type]  # that is what is asked
+    except TypeError:
+        raise TypeError(f"{what} of plate {name!r} must be a whole number, not {number!r}") from None
+
+
+def _as_indices(name: str, subsample: Tensor, subsample_size: int | None) -> Tensor:
+    if isinstance(subsample, int):
+        raise TypeError(
+            f"subsample of plate {name!r} must be a vector of indices, not the number {subsample}; a dimension is "
+            f"given by name: dim={subsample}"
+        )
+    indices = torch.as_tensor(subsample)
+    if indices.dim() != 1 or indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+        raise ValueError(
+            f"subsample of plate {name!r} must be a vector of indices, not {indices.dtype} of shape "
+            f"{tuple(indices.shape)}"
+        )
+    if subsample_size is not None and subsample_size != len(indices):
+        raise ValueError(
+            f"plate {name!r}: subsample_size is {subsample_size}, but subsample has {len(indices)} indices"
+        )
+    return indices

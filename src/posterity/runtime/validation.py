@@ -3,9 +3,14 @@
 `torch.distributions` has one too, but a single `torch.compile` call turns that one off for the whole process.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 
 _enabled = True
+_suspended: ContextVar[bool] = ContextVar("posterity_validation_suspended", default=False)
 
 
 def validation_enabled() -> bool:
@@ -18,7 +23,25 @@ def validation_enabled() -> bool:
         >>> runtime.validation_enabled()
         True
     """
-    return _enabled and not torch.compiler.is_compiling()
+    # Dynamo knows the first answer, and has then no need to trace the others.
+    return not torch.compiler.is_compiling() and _enabled and not _suspended.get()
+
+
+@contextmanager
+def without_validation() -> Iterator[None]:
+    """Inside, values go unchecked in this thread or task: for code that has been checked once, or is being captured.
+
+    Example:
+        >>> from posterity import runtime
+        >>> with runtime.without_validation():
+        ...     runtime.validation_enabled()
+        False
+    """
+    token = _suspended.set(True)
+    try:
+        yield
+    finally:
+        _suspended.reset(token)
 
 
 def set_validation(enabled: bool) -> bool:

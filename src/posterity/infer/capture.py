@@ -1,0 +1,71 @@
+"""Turn a function of tensors into one compiled graph.
+
+Python runs once, on stand-ins for the tensors, and leaves a graph of tensor operations: handlers, distributions and
+modules cost nothing afterwards. What the function does must not depend on the values of its tensors.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from posterity.runtime import without_validation
+
+
+def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable[..., Any]:
+    """Compile a function of tensors for arguments of the example's shapes and dtypes.
+
+    Args:
+        function: Takes the tensors, and returns tensors in tuples, lists or dicts. It may write to its arguments in
+            place, and differentiate by `torch.autograd.grad`; other tensors that it reads are taken as they are.
+        example: Arguments to capture it with.
+
+    Returns:
+        The compiled function. It makes no autograd graph.
+
+    Raises:
+        RuntimeError: The function's course depends on the values of its tensors, so that it is not one graph.
+
+    Example:
+        >>> if can_compile():
+        ...     square = capture(lambda x: x * x, [torch.ones(3)])
+        ...     assert square(torch.full((3,), 2.0)).tolist() == [4.0, 4.0, 4.0]
+    """
+    from torch._inductor import compile as inductor
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    try:
+        with without_validation():
+            graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
+    except Exception as error:
+        if "data-dependent" in str(error).lower() or "DataDependent" in type(error).__name__:
+            raise RuntimeError(
+                "this program cannot be captured as one graph: it branches on the value of a tensor (an `if`, a "
+                "`.item()`, an indexing by a mask); run it with compile=False"
+            ) from error
+        raise
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    with torch.no_grad():
+        compiled = inductor(graph, list(example))
+
+    def call(*arguments: Tensor) -> Any:
+        with torch.no_grad():
+            return compiled(*arguments)
+
+    return call
+
+
+@cache
+def can_compile() -> bool:
+    """Whether the machine has what compiling for its processor takes: a C++ compiler."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except (InvalidCxxCompiler, RuntimeError, OSError):
+        return False
+    return True

@@ -1,0 +1,123 @@
+"""One joint run of a guide and the model that it guides, and what is checked about the two."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from posterity.handlers import Trace, replay, seed, trace
+from posterity.kernels import NoiseTape, Source
+from posterity.kernels.noise_tape import Pools
+from posterity.ppl import Factor, Site
+
+Program = Callable[..., Any]
+_Result = TypeVar("_Result")
+
+
+def simulate(
+    model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], source: Source
+) -> tuple[Trace, Trace]:
+    """Run the guide, and the model with the guide's latent values.
+
+    Args:
+        model: The model.
+        guide: The guide, called with the model's arguments.
+        args: Their positional arguments.
+        kwargs: Their keyword arguments.
+        source: Where both take their random numbers from.
+
+    Returns:
+        The traces of model and guide.
+    """
+    with seed(rng_seed=source):
+        guide_trace = trace(guide).get_trace(*args, **kwargs)
+        model_trace = trace(replay(model, guide_trace)).get_trace(*args, **kwargs)
+    return model_trace, guide_trace
+
+
+def check_sites(model_trace: Trace, guide_trace: Trace) -> None:
+    """Refuse a guide and a model that are not about the same latent variables.
+
+    Raises:
+        ValueError: The model has no latent variable, a latent variable stands in one of the two alone, or its value
+            has another shape in the guide than the model's distribution allows.
+    """
+    latents = {site.name: site for site in model_trace.latents() if not is_enumerated(site)}
+    guided = {site.name: site for site in guide_trace.latents() if not is_auxiliary(site)}
+    missing = [name for name in latents if name not in guided]
+    extra = [name for name in guided if name not in model_trace]
+    for names, here, there in ((missing, "model", "guide"), (extra, "guide", "model")):
+        if names:
+            listed = ", ".join(map(repr, names))
+            observed = [name for name in names if name in model_trace and model_trace[name].is_observed]
+            raise ValueError(
+                f"the {here} has latent sites that the {there} lacks: {listed}"
+                + (f" ({', '.join(map(repr, observed))} are observed in the model)" if observed else "")
+                + ". The two must have sites of the same names; an auxiliary site of the guide is marked "
+                f'infer={{"is_auxiliary": True}}\nthe model\'s sites:\n{model_trace.format_shapes()}\n'
+                f"the guide's sites:\n{guide_trace.format_shapes()}"
+            )
+    for name, site in guided.items():
+        if model_trace[name].is_observed:
+            raise ValueError(f"site {name!r} is observed in the model, but the guide draws it")
+        ours, theirs = (s.batch_shape + _event(s) for s in (site, latents[name])) if name in latents else ((), ())
+        if ours != theirs:
+            raise ValueError(
+                f"site {name!r} has shape {tuple(ours)} in the guide and {tuple(theirs)} in the model: declare the "
+                f"same plates around it, and the same events\nthe model's sites:\n{model_trace.format_shapes()}\n"
+                f"the guide's sites:\n{guide_trace.format_shapes()}"
+            )
+
+
+def over_particles(
+    particle: Callable[[NoiseTape], _Result], pools: Pools, num_particles: int, vectorized: bool
+) -> _Result:
+    """A function's results for several rows of noise, stacked on a new first dimension of every tensor.
+
+    Args:
+        particle: From a tape to tensors (a tensor, or tuples and dicts of them).
+        pools: The noise, by kind, `[num_particles, ...]`.
+        num_particles: How many.
+        vectorized: Whether all go through the function at once, by `torch.vmap`.
+    """
+    if vectorized and num_particles > 1:
+        result: _Result = torch.vmap(lambda rows: particle(NoiseTape(rows)))(dict(pools))
+        return result
+    runs = [particle(NoiseTape({kind: pool[i] for kind, pool in pools.items()})) for i in range(num_particles)]
+    flat = [pytree.tree_flatten(run) for run in runs]
+    stacked = [torch.stack(leaves) for leaves in zip(*(leaves for leaves, _ in flat), strict=True)]
+    whole: _Result = pytree.tree_unflatten(stacked, flat[0][1])
+    return whole
+
+
+def is_auxiliary(site: Site) -> bool:
+    """Whether a guide's site is there for others alone, and not a latent variable of the model."""
+    return bool(site.infer.get("is_auxiliary"))
+
+
+def is_enumerated(site: Site) -> bool:
+    """Whether a discrete site is marked to be summed out."""
+    return site.infer.get("enumerate") is not None
+
+
+def is_scored(site: Site) -> bool:
+    """Whether no gradient goes through a latent site's draws, so that its score is needed."""
+    assert site.distribution is not None
+    return site.is_latent and not site.distribution.has_rsample and not is_enumerated(site)
+
+
+def is_factor(site: Site) -> bool:
+    """Whether a site is a term of the density and no variable."""
+    return isinstance(site.distribution, Factor)
+
+
+def _event(site: Site) -> torch.Size:
+    assert site.distribution is not None
+    return site.distribution.event_shape
+
+
+def total(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of all entries of all tensors, a scalar."""
+    return torch.stack([term.sum() for term in terms]).sum() if terms else torch.zeros(())
