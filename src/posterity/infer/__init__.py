@@ -1,7 +1,19 @@
 """Floor 4: inference."""
 
 from posterity.infer.elbo import ELBO
-from posterity.infer.guides import AutoGuide, AutoNormal
+from posterity.infer.guides import (
+    AutoDelta,
+    AutoGuide,
+    AutoGuideList,
+    AutoIAF,
+    AutoLaplace,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+    AutoSpline,
+    AutoStructured,
+)
+from posterity.infer.importance_weighted import IWAE, VIMCO, RenyiELBO, ReweightedWakeSleep
 from posterity.infer.initialization import (
     init_to_feasible,
     init_to_mean,
@@ -15,11 +27,23 @@ from posterity.infer.svi import SVI, SVIResult
 
 __all__ = [
     "ELBO",
+    "IWAE",
     "SVI",
+    "VIMCO",
+    "AutoDelta",
     "AutoGuide",
+    "AutoGuideList",
+    "AutoIAF",
+    "AutoLaplace",
+    "AutoLowRankMultivariateNormal",
+    "AutoMultivariateNormal",
     "AutoNormal",
+    "AutoSpline",
+    "AutoStructured",
     "Estimate",
     "Objective",
+    "RenyiELBO",
+    "ReweightedWakeSleep",
     "SVIResult",
     "init_to_feasible",
     "init_to_mean",

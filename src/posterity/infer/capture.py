@@ -34,6 +34,7 @@ def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable
         ...     assert square(torch.full((3,), 2.0)).tolist() == [4.0, 4.0, 4.0]
     """
     from torch._inductor import compile as inductor
+    from torch._inductor import config
     from torch.fx.experimental.proxy_tensor import make_fx
 
     try:
@@ -48,7 +49,8 @@ def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable
         raise
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    with torch.no_grad():
+    # The callers vouch for their arguments' shapes: Inductor would look at all of them at every call.
+    with torch.no_grad(), config.patch(size_asserts=False):
         compiled = inductor(graph, list(example))
 
     def call(*arguments: Tensor) -> Any:

@@ -1,7 +1,6 @@
 """The evidence lower bound, with the gradient estimator that each site allows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +10,7 @@ from posterity.distributions.kl import has_closed_form, kl_divergence
 from posterity.handlers import Trace, replay, trace
 from posterity.infer.dependencies import descendants
 from posterity.infer.objective import Estimate, Objective
-from posterity.infer.simulation import Program, is_auxiliary, is_scored, over_particles, simulate, total
+from posterity.infer.simulation import Program, detached, is_auxiliary, is_scored, over_particles, simulate, total
 from posterity.kernels import NoiseTape
 from posterity.kernels.noise_tape import Pools
 from posterity.ppl import Frame, Site
@@ -135,8 +134,7 @@ class ELBO(Objective):
         self, guide: Program, guide_trace: Trace, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Tensor:
         """Zero, with the gradient of log q in the guide's parameters at fixed draws."""
-        fixed = Trace({site.name: _with_detached_value(site) for site in guide_trace.values()})
-        again = trace(replay(guide, fixed)).get_trace(*args, **kwargs)
+        again = trace(replay(guide, detached(guide_trace))).get_trace(*args, **kwargs)
         score = again.log_prob_sum() * self.kl_weight
         return score - score.detach()
 
@@ -211,10 +209,6 @@ def _baseline(costs: Tensor, average: Tensor | None) -> tuple[Tensor, Tensor]:
     if len(costs) > 1:
         return (costs.sum(0) - costs) / (len(costs) - 1), updated
     return (torch.zeros_like(mean) if average is None else average), updated
-
-
-def _with_detached_value(site: Site) -> Site:
-    return replace(site, value=site.value.detach() if isinstance(site.value, Tensor) else site.value)
 
 
 def _distribution(site: Site) -> torch.distributions.Distribution:

@@ -1,6 +1,7 @@
 """One joint run of a guide and the model that it guides, and what is checked about the two."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -92,6 +93,11 @@ def over_particles(
     return whole
 
 
+def detached(recorded: Trace) -> Trace:
+    """The same trace with values through which no gradient goes."""
+    return Trace({name: replace(site, value=_without_gradient(site.value)) for name, site in recorded.items()})
+
+
 def is_auxiliary(site: Site) -> bool:
     """Whether a guide's site is there for others alone, and not a latent variable of the model."""
     return bool(site.infer.get("is_auxiliary"))
@@ -111,6 +117,10 @@ def is_scored(site: Site) -> bool:
 def is_factor(site: Site) -> bool:
     """Whether a site is a term of the density and no variable."""
     return isinstance(site.distribution, Factor)
+
+
+def _without_gradient(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 def _event(site: Site) -> torch.Size:

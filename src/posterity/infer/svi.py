@@ -138,6 +138,7 @@ class SVI:
         self._layout = NoiseLayout(())
         self._state: dict[str, Tensor] = {}
         self._graphs: dict[Any, GraphStep] = {}
+        self._bound: tuple[Any, Any, GraphStep, list[Tensor]] | None = None
         self._loaded: dict[str, Any] | None = None
 
     @property
@@ -224,8 +225,9 @@ class SVI:
             The losses and what was trained.
 
         Raises:
-            ValueError: `num_steps` is no whole number of at least 1.
-            FloatingPointError: The loss is not finite; which site's log density, is said.
+            ValueError: `num_steps` is no whole number of at least 1; in eager steps, a site's log density is NaN.
+            FloatingPointError: The loss or a gradient is not finite; the site is named where it is a log density. The
+                parameters are those before that step.
             KeyboardInterrupt: After a Ctrl-C; the steps taken stay, and are saved to `checkpoint`.
         """
         if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
@@ -386,13 +388,17 @@ class SVI:
 
     def _compiled_step(self, args: tuple[Any, ...], kwargs: dict[str, Any], pools: Mapping[str, Tensor]) -> Tensor:
         assert self.optimizer is not None
-        key = GraphStep.key(args, kwargs)
-        if key not in self._graphs:
-            self._graphs[key] = GraphStep(
-                self.objective, self.model, self.guide, self._parameters, self.optimizer, args, kwargs, pools,
-                self._state, self.clip_norm, self.clip_value,
-            )  # fmt: skip
-        loss, self._state = self._graphs[key](args, kwargs, pools, self._state)
+        # A run hands over the same arguments at every step.
+        if self._bound is None or self._bound[0] is not args or self._bound[1] is not kwargs:
+            key = GraphStep.key(args, kwargs)
+            if key not in self._graphs:
+                self._graphs[key] = GraphStep(
+                    self.objective, self.model, self.guide, self._parameters, self.optimizer, args, kwargs, pools,
+                    self._state, self.clip_norm, self.clip_value,
+                )  # fmt: skip
+            self._bound = args, kwargs, self._graphs[key], GraphStep.tensors(args, kwargs)
+        _, _, graph, tensors = self._bound
+        loss, self._state = graph(tensors, pools, self._state)
         return loss
 
     def _take_in_new_parameters(self) -> None:
@@ -460,6 +466,7 @@ class SVI:
         self._state = dict(state["objective"])
         self.losses = list(state["losses"].unbind(0))
         self._graphs.clear()
+        self._bound = None
 
 
 def _as_call(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

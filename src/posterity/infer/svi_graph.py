@@ -60,21 +60,21 @@ class GraphStep:
         self._optimizer = optimizer
         trained = [p for group in optimizer.param_groups for p in group["params"]]
         names = {id(p): name for name, p in parameters.named_parameters()}
-        buffers = dict(parameters.named_buffers())
         states = [state_of(optimizer, p, rule) for p, rule in zip(trained, found, strict=True)]
         groups = [i for i, group in enumerate(optimizer.param_groups) for _ in group["params"]]
         leaves, structure = pytree.tree_flatten((tuple(args), dict(kwargs)))
         fixed = [_GIVEN if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        after_names: list[str] = []
 
         def step(
             values: list[Tensor],
             kept: list[dict[str, Tensor]],
-            inner: dict[str, Tensor],
+            buffers: dict[str, Tensor],
             rates: list[Tensor],
             noise: dict[str, Tensor],
             before: dict[str, Tensor],
             tensors: list[Tensor],
-        ) -> tuple[Tensor, dict[str, Tensor]]:
+        ) -> tuple[Tensor, ...]:
             given = iter(tensors)
             whole = [next(given) if leaf is _GIVEN else leaf for leaf in fixed]
             own_args, own_kwargs = pytree.tree_unflatten(whole, structure)
@@ -83,7 +83,7 @@ class GraphStep:
                 swapped = {names[id(p)]: root for p, root in zip(trained, roots, strict=True)}
                 estimate = functional_call(
                     parameters,
-                    {**swapped, **inner},
+                    {**swapped, **buffers},
                     (lambda: objective.estimate(model, guide, own_args, own_kwargs, noise, before),),
                 )
                 gradients = torch.autograd.grad(estimate.surrogate, roots, allow_unused=True)
@@ -95,18 +95,26 @@ class GraphStep:
                 values[i].copy_(torch.where(good, new, values[i]))
                 for key, value in new_state.items():
                     kept[i][key].copy_(torch.where(good, value, kept[i][key]))
-            after = {name: torch.where(good, v.detach(), before[name]) for name, v in estimate.state.items()}
-            return torch.where(good, estimate.loss, torch.nan), after
+            after_names[:] = estimate.state
+            after = [torch.where(good, v.detach(), before[name]) for name, v in estimate.state.items()]
+            return torch.where(good, estimate.loss, torch.nan), *after
 
-        self._trained, self._states, self._buffers = [p.detach() for p in trained], states, buffers
-        example, self._inputs = pytree.tree_flatten(self._arguments(args, kwargs, pools, state))
-
-        def flat(*inputs: Tensor) -> tuple[Tensor, ...]:
-            loss, after = step(*pytree.tree_unflatten(list(inputs), self._inputs))
-            self._names = list(after)
-            return loss, *after.values()
-
-        self._graph = capture(flat, example)
+        self._rates = [torch.as_tensor(group["lr"], dtype=torch.float64) for group in optimizer.param_groups]
+        example, inputs = pytree.tree_flatten(
+            (
+                [p.detach() for p in trained],
+                states,
+                dict(parameters.named_buffers()),
+                self._rates,
+                dict(pools),
+                dict(state),
+                [leaf for leaf in leaves if isinstance(leaf, Tensor)],
+            )
+        )
+        self._lasting = example[: len(example) - len(pools) - len(state) - fixed.count(_GIVEN)]
+        self._graph = capture(lambda *flat: step(*pytree.tree_unflatten(list(flat), inputs)), example)
+        # A dict's values are flattened in the order of its keys as they stand.
+        self._noise_names, self._state_names, self._after_names = list(pools), list(state), after_names
 
     @staticmethod
     def key(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -117,20 +125,20 @@ class GraphStep:
             for leaf in leaves
         )
 
+    @staticmethod
+    def tensors(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+        """The tensors among arguments, in the order in which a graph takes them."""
+        return [leaf for leaf in pytree.tree_leaves((tuple(args), dict(kwargs))) if isinstance(leaf, Tensor)]
+
     def __call__(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], pools: Pools, state: Mapping[str, Tensor]
+        self, tensors: Sequence[Tensor], pools: Pools, state: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Take the step; the loss, NaN if it was refused, and the objective's new state."""
-        inputs = pytree.tree_leaves(self._arguments(args, kwargs, pools, state))
-        loss, *after = self._graph(*inputs)
-        return loss, dict(zip(self._names, after, strict=True))
-
-    def _arguments(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], pools: Pools, state: Mapping[str, Tensor]
-    ) -> tuple[Any, ...]:
-        tensors = [leaf for leaf in pytree.tree_leaves((tuple(args), dict(kwargs))) if isinstance(leaf, Tensor)]
-        rates = [torch.as_tensor(group["lr"], dtype=torch.float64) for group in self._optimizer.param_groups]
-        return self._trained, self._states, self._buffers, rates, dict(pools), dict(state), tensors
+        for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
+            rate.fill_(group["lr"])
+        noise, before = (pools[name] for name in self._noise_names), (state[name] for name in self._state_names)
+        loss, *after = self._graph(*self._lasting, *noise, *before, *tensors)
+        return loss, dict(zip(self._after_names, after, strict=True))
 
 
 # Stands for a tensor among the arguments.

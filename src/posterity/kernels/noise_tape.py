@@ -151,7 +151,8 @@ class NoiseTape(KeyStream):
         self._used[name] = start + size
         if kind == "key":
             return pool[start]
-        return pool[start : start + size].view(tuple(shape))
+        # A copy: samplers work in place on what they drew.
+        return pool[start : start + size].reshape(tuple(shape)).clone()
 
 
 def open_uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype, device: torch.device) -> Tensor:
