@@ -9,8 +9,9 @@ from torch import Tensor
 from posterity.distributions.kl import has_closed_form, kl_divergence
 from posterity.handlers import Trace, replay, trace
 from posterity.infer.dependencies import descendants
+from posterity.infer.enumeration import enumerated_terms
 from posterity.infer.objective import Estimate, Objective
-from posterity.infer.simulation import Program, detached, is_auxiliary, is_scored, over_particles, simulate, total
+from posterity.infer.simulation import Program, detached, is_auxiliary, is_enumerated, is_scored, over_particles, total
 from posterity.kernels import NoiseTape
 from posterity.kernels.noise_tape import Pools
 from posterity.ppl import Frame, Site
@@ -25,7 +26,8 @@ class ELBO(Objective):
     Gradients go through the draws of sites that allow it. For the others, discrete ones above all, the score function
     is used: each such site is weighted by the terms that depend on it and no others, plate by plate, less a baseline,
     which is the mean over the other particles, or a running average if there is but one. Where the guide's
-    distribution has a closed-form KL divergence from the model's, that takes the place of the draw's terms.
+    distribution has a closed-form KL divergence from the model's, that takes the place of the draw's terms. Discrete
+    sites marked `infer={"enumerate": "parallel"}` are summed out exactly, in the model or in the guide.
 
     Args:
         num_particles: How many independent draws from the guide one estimate takes.
@@ -88,7 +90,7 @@ class ELBO(Objective):
         descendants_of = self._dependencies(model, guide, args, kwargs, pools)
 
         def particle(tape: NoiseTape) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:
-            model_trace, guide_trace = simulate(model, guide, args, kwargs, tape)
+            model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
             terms = self._terms(model_trace, guide_trace)
             bound = total([term.value for term in terms])
             pathwise = total([term.pathwise for term in terms])
@@ -107,27 +109,24 @@ class ELBO(Objective):
 
     def _terms(self, model_trace: Trace, guide_trace: Trace) -> list["_Term"]:
         """The bound's terms, whose sum over all entries is log p - log q or a lower-variance estimate of it."""
-        terms = []
         in_closed_form = set()
+        terms = []
         for site in guide_trace.samples():
             prior = model_trace.get(site.name)
             if self.closed_form_kl and prior is not None and _comparable(site, prior):
                 in_closed_form.add(site.name)
-                assert prior.distribution is not None
-                value = -site.weighted(kl_divergence(_distribution(site), prior.distribution))
-                value = value * self.kl_weight
+                value = -site.weighted(kl_divergence(_distribution(site), _distribution(prior))) * self.kl_weight
                 terms.append(_Term(f"KL {site.name}", value, value, site.plates))
-            else:
-                value = -guide_trace.log_prob(site)
-                if not site.is_observed:
-                    value = value * self.kl_weight
-                terms.append(_Term(f"q {site.name}", value, value.detach() if is_scored(site) else value, site.plates))
-        for site in model_trace.samples():
-            if site.name not in in_closed_form:
-                value = model_trace.log_prob(site)
-                if site.is_latent:
-                    value = value * self.kl_weight
-                terms.append(_Term(f"p {site.name}", value, value, site.plates))
+        rest = [Trace({n: s for n, s in t.items() if n not in in_closed_form}) for t in (model_trace, guide_trace)]
+        for found in enumerated_terms(*rest):
+            sites = [(guide_trace if found.from_guide else model_trace)[name] for name in found.sites]
+            value = found.value
+            if all(site.is_latent for site in sites):
+                value = value * self.kl_weight
+            # In expectation zero is what the score of a site says of its own parameters.
+            held = found.from_guide and is_scored(sites[0])
+            name = f"{'q' if found.from_guide else 'p'} {' '.join(found.sites)}"
+            terms.append(_Term(name, value, value.detach() if held else value, found.plates))
         return terms
 
     def _cancelled_score(
@@ -144,7 +143,7 @@ class ELBO(Objective):
         """The terms that depend on each site whose score is needed, found once for a model and a guide."""
 
         def run(row: Pools) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-            traces = simulate(model, guide, args, kwargs, NoiseTape(row))
+            traces = self.traces(model, guide, args, kwargs, NoiseTape(row))
             choices = {site.name: site.value for site in traces[1].samples() if is_scored(site)}
             return choices, {term.name: term.value for term in self._terms(*traces)}
 
@@ -172,6 +171,8 @@ def _comparable(site: Site, prior: Site) -> bool:
         site.is_latent
         and prior.is_latent
         and not is_auxiliary(site)
+        and not is_enumerated(site)
+        and not is_enumerated(prior)
         and site.plates == prior.plates
         and site.mask is prior.mask
         and (site.scale is prior.scale or (not isinstance(site.scale, Tensor) and site.scale == prior.scale))

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from posterity.handlers import Trace, replay, seed, trace
+from posterity.infer.enumeration import enumerated_log_density
 from posterity.infer.objective import Estimate, Objective
-from posterity.infer.simulation import Program, detached, is_scored, over_particles, simulate
+from posterity.infer.simulation import Program, detached, is_enumerated, is_scored, over_particles
 from posterity.kernels import NoiseTape
 from posterity.kernels.noise_tape import Pools
 
@@ -61,13 +62,13 @@ class IWAE(Objective):
         """One estimate; see `Objective.estimate`."""
 
         def particle(tape: NoiseTape) -> tuple[Tensor, Tensor, Tensor]:
-            model_trace, guide_trace = simulate(model, guide, args, kwargs, tape)
+            model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
             _refuse_scored(type(self).__name__, guide_trace)
-            log_joint, log_guide = model_trace.log_prob_sum(), guide_trace.log_prob_sum()
+            log_joint, log_guide = enumerated_log_density(model_trace), guide_trace.log_prob_sum()
             if not self.doubly_reparameterized:
                 return log_joint - log_guide, torch.zeros_like(log_joint), torch.zeros_like(log_joint)
             fixed = detached(guide_trace)
-            fixed_joint = trace(replay(model, fixed)).get_trace(*args, **kwargs).log_prob_sum()
+            fixed_joint = self.log_joint(model, guide, args, kwargs, fixed)
             fixed_guide = trace(replay(guide, fixed)).get_trace(*args, **kwargs).log_prob_sum()
             return log_joint - log_guide, fixed_joint, fixed_guide
 
@@ -120,9 +121,9 @@ class RenyiELBO(Objective):
         """One estimate; see `Objective.estimate`."""
 
         def particle(tape: NoiseTape) -> Tensor:
-            model_trace, guide_trace = simulate(model, guide, args, kwargs, tape)
+            model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
             _refuse_scored(type(self).__name__, guide_trace)
-            return model_trace.log_prob_sum() - guide_trace.log_prob_sum()
+            return enumerated_log_density(model_trace) - guide_trace.log_prob_sum()
 
         log_weights = over_particles(particle, pools, self.num_particles, self.vectorized)
         order = 1 - self.alpha
@@ -167,12 +168,12 @@ class VIMCO(Objective):
         """One estimate; see `Objective.estimate`."""
 
         def particle(tape: NoiseTape) -> tuple[Tensor, Tensor]:
-            model_trace, guide_trace = simulate(model, guide, args, kwargs, tape)
+            model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
             score = torch.zeros(())
             for site in guide_trace.samples():
                 if is_scored(site):
                     score = score + site.log_prob().sum()
-            return model_trace.log_prob_sum() - guide_trace.log_prob_sum(), score
+            return enumerated_log_density(model_trace) - guide_trace.log_prob_sum(), score
 
         log_weights, scores = over_particles(particle, pools, self.num_particles, self.vectorized)
         bound = log_weights.logsumexp(0) - math.log(self.num_particles)
@@ -225,9 +226,9 @@ class ReweightedWakeSleep(Objective):
 
         def particle(tape: NoiseTape) -> _Phases:
             with torch.no_grad():
-                _, guide_trace = simulate(model, guide, args, kwargs, tape)
+                _, guide_trace = self.traces(model, guide, args, kwargs, tape)
             fixed = detached(guide_trace)
-            log_joint = trace(replay(model, fixed)).get_trace(*args, **kwargs).log_prob_sum()
+            log_joint = self.log_joint(model, guide, args, kwargs, fixed)
             log_guide = trace(replay(guide, fixed)).get_trace(*args, **kwargs).log_prob_sum()
             dreamt = self._dreamt(model, guide, args, kwargs, tape) if self.insomnia < 1 else torch.zeros(())
             return _Phases(log_joint, log_guide, dreamt)
@@ -243,7 +244,7 @@ class ReweightedWakeSleep(Objective):
         self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], recorder: Any
     ) -> tuple[Trace, Trace]:
         """Run what one particle runs, so that the recorder learns its noise; the traces of model and guide."""
-        traces = simulate(model, guide, args, kwargs, recorder)
+        traces = super().probe(model, guide, args, kwargs, recorder)
         if self.insomnia < 1:
             self._dreamt(model, guide, args, kwargs, recorder)
         return traces
@@ -282,7 +283,7 @@ def _bounds_without_each(log_weights: Tensor) -> Tensor:
 
 
 def _refuse_scored(objective: str, guide_trace: Trace) -> None:
-    scored = [site.name for site in guide_trace.samples() if is_scored(site)]
+    scored = [site.name for site in guide_trace.samples() if is_scored(site) or is_enumerated(site)]
     if scored:
         raise ValueError(
             f"{objective} needs gradients through the guide's draws, which site {scored[0]!r} does not let through: "

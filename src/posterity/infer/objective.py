@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from posterity.handlers import Trace
-from posterity.infer.simulation import Program, simulate
-from posterity.kernels import NoiseRecorder
+from posterity.handlers import Trace, replay, seed, trace
+from posterity.infer.enumeration import enumerated_traces, log_density
+from posterity.infer.simulation import Program, nesting_of_marked, simulate
+from posterity.kernels import NoiseRecorder, Source
 from posterity.kernels.noise_tape import Pools
 
 
@@ -44,6 +45,8 @@ class Objective(ABC):
                 f"num_particles of {type(self).__name__} must be a whole number of at least 1, not {num_particles!r}"
             )
         self.num_particles, self.vectorized = num_particles, vectorized
+        # How many dimensions plates take, where sites are marked to be summed out; by model and guide.
+        self._nestings: dict[tuple[Program, Program], int | None] = {}
 
     @abstractmethod
     def estimate(
@@ -115,5 +118,28 @@ class Objective(ABC):
     def probe(
         self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], recorder: NoiseRecorder
     ) -> tuple[Trace, Trace]:
-        """Run what one particle runs, so that the recorder learns its noise; the traces of model and guide."""
-        return simulate(model, guide, args, kwargs, recorder)
+        """Run what one particle runs, so that the recorder learns its noise; the plain traces of model and guide."""
+        # An earlier run shows whether there are sites to sum out; it draws them, which the particles do not.
+        plain = simulate(model, guide, args, kwargs, NoiseRecorder(recorder.generators))
+        self._nestings[model, guide] = nesting_of_marked(*plain)
+        self.traces(model, guide, args, kwargs, recorder)
+        return plain
+
+    def traces(
+        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], source: Source
+    ) -> tuple[Trace, Trace]:
+        """One joint run of guide and model, in which marked sites hold their whole support; after `probe`."""
+        nesting = self._nestings.get((model, guide))
+        if nesting is None:
+            return simulate(model, guide, args, kwargs, source)
+        with seed(rng_seed=source):
+            return enumerated_traces(model, guide, args, kwargs, max_plate_nesting=nesting)
+
+    def log_joint(
+        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], recorded: Trace
+    ) -> Tensor:
+        """The model's log density with the latent values of a guide's trace, marked sites summed out; after `probe`."""
+        nesting = self._nestings.get((model, guide))
+        if nesting is None:
+            return trace(replay(model, recorded)).get_trace(*args, **kwargs).log_prob_sum()
+        return log_density(model, args, kwargs, recorded, max_plate_nesting=nesting)

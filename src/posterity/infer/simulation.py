@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from posterity.handlers import Trace, replay, seed, trace
+from posterity.handlers.enumerate import nesting_of
 from posterity.kernels import NoiseTape, Source
 from posterity.kernels.noise_tape import Pools
 from posterity.ppl import Factor, Site
@@ -106,6 +107,13 @@ def is_auxiliary(site: Site) -> bool:
 def is_enumerated(site: Site) -> bool:
     """Whether a discrete site is marked to be summed out."""
     return site.infer.get("enumerate") is not None
+
+
+def nesting_of_marked(*traces: Trace) -> int | None:
+    """How many batch dimensions the plates of some traces take; None where no site is marked to be summed out."""
+    if not any(is_enumerated(site) for found in traces for site in found.latents()):
+        return None
+    return max(nesting_of(found) for found in traces)
 
 
 def is_scored(site: Site) -> bool:
