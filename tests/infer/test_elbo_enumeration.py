@@ -90,6 +90,35 @@ def test_what_the_guide_enumerates_is_averaged_exactly():
     torch.testing.assert_close(pt.infer.ELBO().loss(assigned, enumerating, X), expected)
 
 
+def test_a_divergence_is_averaged_over_what_the_guide_enumerates():
+    def model():
+        z = pt.sample("z", dist.Bernoulli(0.5))
+        pt.sample("x", dist.Normal(2 * z - 1, 1.0))
+
+    def enumerating():
+        z = pt.sample("z", dist.Bernoulli(0.2), infer={"enumerate": "parallel"})
+        pt.sample("x", dist.Normal(3 * z - 1, 1.0))
+
+    kl = dist.kl_divergence(dist.Bernoulli(0.2), dist.Bernoulli(0.5)) + 0.2 * 0.5
+    objective = pt.infer.ELBO(4000)
+    losses = [objective.loss(model, enumerating) for _ in range(2)]
+    # What is left to chance is the difference of two normals' log densities, whose deviation is 1 at z = 1.
+    assert all(abs(float(loss - kl)) < 6 * 0.2 / 4000**0.5 for loss in losses)
+
+
+def test_a_score_that_depends_on_what_the_guide_enumerates_is_refused():
+    def model():
+        z = pt.sample("z", dist.Bernoulli(0.5))
+        pt.sample("w", dist.Bernoulli(logits=z))
+
+    def enumerating():
+        z = pt.sample("z", dist.Bernoulli(0.2), infer={"enumerate": "parallel"})
+        pt.sample("w", dist.Bernoulli(logits=2 * z))
+
+    with pytest.raises(NotImplementedError, match="site 'w' of the guide.*enumerate it too"):
+        pt.infer.ELBO().loss(model, enumerating)
+
+
 def test_importance_weights_do_not_take_a_guide_that_enumerates():
     def enumerating(x):
         guide(x)

@@ -9,6 +9,7 @@ from torch import Tensor
 from posterity.distributions.kl import has_closed_form, kl_divergence
 from posterity.handlers import Trace, replay, trace
 from posterity.infer.dependencies import descendants
+from posterity.infer.enumerated_factors import varies_along
 from posterity.infer.enumeration import enumerated_terms
 from posterity.infer.objective import Estimate, Objective
 from posterity.infer.simulation import Program, detached, is_auxiliary, is_enumerated, is_scored, over_particles, total
@@ -97,6 +98,12 @@ class ELBO(Objective):
             if self.sticking_the_landing:
                 pathwise = pathwise + self._cancelled_score(guide, guide_trace, args, kwargs)
             scored = [site for site in guide_trace.samples() if is_scored(site)]
+            for site in scored:
+                if varies_along(site):
+                    raise NotImplementedError(
+                        f"ELBO: site {site.name!r} of the guide lets no gradient through its draws and depends on a "
+                        "variable that the guide enumerates: enumerate it too"
+                    )
             return bound, pathwise, {site.name: _score_and_cost(site, terms, descendants_of) for site in scored}
 
         bounds, pathwise, scores = over_particles(particle, pools, self.num_particles, self.vectorized)
@@ -173,6 +180,8 @@ def _comparable(site: Site, prior: Site) -> bool:
         and not is_auxiliary(site)
         and not is_enumerated(site)
         and not is_enumerated(prior)
+        and not varies_along(site)  # by an enumerated variable: its value has a weight
+        and not varies_along(prior)
         and site.plates == prior.plates
         and site.mask is prior.mask
         and (site.scale is prior.scale or (not isinstance(site.scale, Tensor) and site.scale == prior.scale))
