@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-NAMES = ("training_step", "prediction", "distributions", "digits", "mnist")
+NAMES = ("training_step", "prediction", "distributions", "svi", "digits", "mnist")
 
 
 def main() -> None:
