@@ -1,10 +1,11 @@
 """What a prediction from 100 posterior draws costs for one input, in deterministic forwards of batch 100.
 
 Ours is the whole of `pt.predict`: checks, draws, mean, both uncertainties and the mixture. The peers have no such
-function: theirs is the loop of forwards alone.
+function: theirs is the loop of forwards alone. What is called frozen runs inside `pt.nn.frozen_posterior`.
 """
 
 import argparse
+import contextlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -18,6 +19,7 @@ from benchmarks.timing import Call, measure
 
 NUM_SAMPLES = 100
 LIMITS = {"local": 1.5, "flipout": None, "reparam": None}
+FROZEN = "{}, frozen"
 DETERMINISTIC, LOOP = "deterministic, batch 100", "deterministic, 100 forwards of batch 1"
 
 
@@ -30,18 +32,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     network = networks.mlp().eval()
     one, hundred = torch.randn(1, 784), torch.randn(NUM_SAMPLES, 784)
     others = peers(network)
+    frozen = {name: _trained(network, name) for name in LIMITS}
     calls: dict[str, Call] = {
         DETERMINISTIC: _without_gradients(lambda: network(hundred)),
         LOOP: _without_gradients(lambda: _loop(network, one)),
         **{name: _predict(_trained(network, name), one) for name in LIMITS},
+        **{FROZEN.format(name): _predict(bnn, one) for name, bnn in frozen.items()},
         **{peer.name: _peer(peer, one) for peer in others},
     }
-    timings = measure(calls, rounds=options.rounds)
+    with contextlib.ExitStack() as blocks:
+        for bnn in frozen.values():
+            blocks.enter_context(pt.nn.frozen_posterior(bnn))
+        timings = measure(calls, rounds=options.rounds)
+    limits = LIMITS | {FROZEN.format(name): limit for name, limit in LIMITS.items()}
     rows = []
     for name in calls:
         ratio = timings.ratio(name, DETERMINISTIC)
         value = "1" if name == DETERMINISTIC else str(ratio)
-        rows.append((name, f"{timings.milliseconds(name):.2f}", value, *tables.at_most(ratio, LIMITS.get(name))))
+        rows.append((name, f"{timings.milliseconds(name):.2f}", value, *tables.at_most(ratio, limits.get(name))))
     tables.show(
         "MLP 784-400-400-10, prediction from 100 draws for one input",
         ("prediction", "ms", "x deterministic, batch 100", "target", "met"),

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
         toolbox,
         transform,
     )
+    from posterity.ppl.markov import markov
     from posterity.ppl.module import module
     from posterity.ppl.plate import plate
     from posterity.ppl.primitives import deterministic, factor, param, sample
+    from posterity.ppl.render import render_model
     from posterity.prediction.elbo import elbo_loss
     from posterity.prediction.predict import predict
     from posterity.prediction.prediction import Prediction
@@ -44,6 +46,7 @@ __all__ = [
     "handlers",
     "infer",
     "kernels",
+    "markov",
     "module",
     "nn",
     "param",
@@ -51,6 +54,7 @@ __all__ = [
     "ppl",
     "predict",
     "prediction",
+    "render_model",
     "runtime",
     "sample",
     "toolbox",
@@ -63,10 +67,12 @@ _HOMES = {
     "deterministic": "posterity.ppl",
     "elbo_loss": "posterity.prediction",
     "factor": "posterity.ppl",
+    "markov": "posterity.ppl",
     "module": "posterity.ppl",
     "param": "posterity.ppl",
     "plate": "posterity.ppl",
     "predict": "posterity.prediction",
+    "render_model": "posterity.ppl",
     "sample": "posterity.ppl",
 }
 

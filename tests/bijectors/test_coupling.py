@@ -96,9 +96,11 @@ def test_unfinished_passes_do_not_spoil_the_inverse():
     assert not bool(layer.inverse(y)[:, 0].isnan().any())
 
 
-def test_a_scale_is_bounded():
+def test_a_scale_is_bounded_and_small_ones_are_as_given():
     transform = AffineTransformer(max_log_scale=2.0)(torch.tensor([0.0, 1e9]))
     torch.testing.assert_close(transform.forward_log_det_jacobian(torch.tensor(1.0)), torch.tensor(2.0))
+    near = AffineTransformer(max_log_scale=2.0)(torch.tensor([0.0, 1e-3]))
+    torch.testing.assert_close(near.forward_log_det_jacobian(torch.tensor(1.0)), torch.tensor(1e-3))
 
 
 def test_arguments_are_checked():

@@ -25,6 +25,9 @@ ACCURACY = {torch.float32: 3e-6, torch.float64: 2e-13}
 AT_VALUES = ("prob", "log_prob", "cdf", "log_cdf", "survival_function", "log_survival_function")
 NUM_DRAWS = 2000
 
+# Without checks of values: families that have no answer, with the reason.
+NO_INFINITY = {"VonMises": "infinity is no angle"}
+
 every = pytest.mark.parametrize("entry", SCALAR, ids=lambda e: e.family.__name__)
 both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 
@@ -153,6 +156,53 @@ def test_ends_of_the_support_have_all_and_nothing(entry):
         below = entry.outside < float(points(entry, 0, torch.float64)[0])
         assert float(d.cdf(float(entry.outside))) == (0 if below else 1)
         assert float(d.survival_function(float(entry.outside))) == (1 if below else 0)
+
+
+@every
+@both_dtypes
+def test_without_checks_nothing_lies_at_infinity(entry, dtype, no_validation):
+    if entry.family.__name__ in NO_INFINITY:
+        return
+    for i in range(len(entry.settings)):
+        d = entry.make(i, dtype=dtype)
+        for value in (torch.inf, -torch.inf):
+            assert float(d.log_prob(torch.tensor(value, dtype=dtype))) == -torch.inf, (i, value)
+
+
+@every
+def test_without_checks_what_lies_outside_the_support_is_impossible(entry, no_validation):
+    if entry.outside is None:
+        return
+    d = entry.make(0)
+    assert float(d.log_prob(torch.tensor(entry.outside, dtype=torch.float64))) == -torch.inf
+
+
+@every
+@both_dtypes
+def test_without_checks_nan_stays_nan(entry, dtype, no_validation):
+    for i in range(len(entry.settings)):
+        d = entry.make(i, dtype=dtype)
+        for name in AT_VALUES:
+            if name not in entry.refused:
+                assert math.isnan(float(getattr(d, name)(torch.tensor(math.nan, dtype=dtype)))), (i, name)
+
+
+@every
+@both_dtypes
+def test_gradients_far_out_are_never_nan(entry, dtype):
+    if entry.discrete:
+        return
+    for i in range(len(entry.settings)):
+        given = {n: v.requires_grad_() for n, v in parameters([entry.settings[i]], dtype).items()}
+        d = entry.build(given)
+        far = 1e30 if dtype == torch.float32 else 1e200
+        for x in (torch.tensor(far, dtype=dtype), torch.tensor(-far, dtype=dtype)):
+            if not bool(d.support.check(x)):
+                continue
+            x.requires_grad_()
+            slopes = torch.autograd.grad(d.log_prob(x), [x, *given.values()], allow_unused=True)
+            for name, slope in zip(["value", *given], slopes, strict=True):
+                assert slope is None or not bool(slope.isnan().any()), (i, float(x), name)
 
 
 @every

@@ -16,6 +16,9 @@ from posterity.distributions import (
     InverseGamma,
     InverseGaussian,
     Kumaraswamy,
+    LowRankMultivariateNormal,
+    MultivariateNormal,
+    MultivariateStudentT,
     Pareto,
     StudentT,
     VonMises,
@@ -52,6 +55,30 @@ def test_draws_that_are_all_alike_are_refused(family, dtype):
     # What has no weight does not count.
     with pytest.raises(ValueError, match=rf"data of {family.__name__}.fit must not be all alike"):
         family.fit(torch.cat([alike, unlike]), weights=(torch.arange(12) < 6).to(dtype))
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        (MultivariateStudentT, "lie in a hyperplane, so that the likelihood has no maximum: give at least 4 draws"),
+        (MultivariateNormal, "lie in a hyperplane, so that the likelihood has no maximum: give at least 4 draws"),
+        (LowRankMultivariateNormal, "must vary in every entry"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_vectors_with_an_entry_that_is_always_alike_are_refused(family, message, dtype):
+    alike = torch.full((6, 3), 1 / 3, dtype=dtype)
+    unlike = torch.randn(6, 3, dtype=dtype)
+    one_entry = torch.where(torch.arange(3) == 1, alike, unlike)
+    of_no_weight = (torch.arange(12) < 6).to(dtype)
+    with pytest.raises(ValueError, match=rf"data of {family.__name__}.fit {message}"):
+        family.fit(alike)
+    with pytest.raises(ValueError, match=message):
+        family.fit(one_entry)
+    with pytest.raises(ValueError, match=message):
+        family.fit(torch.stack([unlike, alike], dim=1))
+    with pytest.raises(ValueError, match=message):
+        family.fit(torch.cat([one_entry, unlike]), weights=of_no_weight)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_refusals_say_why():
     d = BASE.to_event(1)
     with pytest.raises(NotImplementedError, match=r"icdf is undefined for events of shape \(3,\): vectors have no"):
         d.icdf(torch.tensor(0.5))
-    with pytest.raises(NotImplementedError, match="does not know the family"):
+    with pytest.raises(NotImplementedError, match="does not know the base's family"):
         Independent.fit(torch.zeros(3))
     with pytest.raises(ValueError, match=r"between 0 and 2, the rank of batch_shape \(2, 3\) of Normal, but is 3"):
         BASE.to_event(3)

@@ -69,5 +69,5 @@ def test_what_is_no_mask_is_refused():
         D.mask(torch.ones(3))
     with pytest.raises(TypeError, match="must be a posterity distribution, not torch"):
         MaskedDistribution(torch.distributions.Normal(0.0, 1.0), True)
-    with pytest.raises(NotImplementedError, match="MaskedDistribution.fit does not know the family"):
+    with pytest.raises(NotImplementedError, match="MaskedDistribution.fit does not know the base's family"):
         MaskedDistribution.fit(torch.zeros(3))

@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 
 from posterity.distributions import Cauchy, LogitNormal, LogNormal, Normal
-from posterity.distributions.tail_noise import cauchy_noise, exponential_noise, log_levels, tail_noise
+from posterity.distributions.tail_noise import cauchy_noise, exponential_noise, log_levels, logistic_noise, tail_noise
 from tests.statistical import FALSE_ALARM
 
 
@@ -48,3 +48,10 @@ def test_few_and_many_draws_follow_one_law(draw, law, size):
     noise = torch.stack([draw(d, (), generator) for _ in range(10_000 // size)])
     assert bool((noise.isfinite() & (noise != 0)).all())
     assert stats.kstest(noise.flatten().double().numpy(), law.cdf).pvalue > FALSE_ALARM
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_logistic_noise_follows_its_law(dtype):
+    noise = logistic_noise(Normal(torch.zeros((), dtype=dtype), 1.0), (50_000,), torch.Generator().manual_seed(2))
+    assert noise.dtype == dtype
+    assert stats.kstest(noise.double().numpy(), stats.logistic.cdf).pvalue > FALSE_ALARM

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from posterity.distributions import PowerSpherical, VonMisesFisher
+from posterity.kernels import Key
+from tests.statistical import assert_mean
 
 families = pytest.mark.parametrize("family", [VonMisesFisher, PowerSpherical])
 
@@ -131,3 +133,25 @@ def test_opposite_directions_fit_the_uniform_distribution():
     d = VonMisesFisher.fit(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     assert float(d.concentration) == 0
     assert float(d.loc.norm()) == 1
+
+
+@pytest.mark.parametrize("size", [2, 3, 6])
+def test_draws_move_along_their_quantiles(size):
+    # The mean of the cosines moves as the mean length does, and none of them falls.
+    kappa = torch.full((20_000,), 2.5, dtype=torch.float64, requires_grad=True)
+    draws = VonMisesFisher(_axis(size), kappa).rsample(generator=torch.Generator().manual_seed(4))
+    (slopes,) = torch.autograd.grad(draws[:, 0].sum(), kappa)
+    one = torch.tensor(2.5, dtype=torch.float64, requires_grad=True)
+    (exact,) = torch.autograd.grad(VonMisesFisher(_axis(size), one).mean[0], one)
+    assert_mean(slopes, exact)
+    assert bool((slopes >= 0).all())
+
+
+def test_gradients_of_draws_map():
+    def height(kappa):
+        return VonMisesFisher(_axis(3), kappa).rsample((5,), generator=Key(1))[..., 0].sum()
+
+    kappa = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    (eager,) = torch.autograd.grad(height(kappa), kappa)
+    mapped = torch.vmap(torch.func.grad(height))(kappa.detach().expand(2))
+    torch.testing.assert_close(mapped, eager.expand(2))

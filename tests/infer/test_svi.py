@@ -1,6 +1,8 @@
 """The driver: the same numbers eagerly, compiled, and after an interruption; clear errors where guide and model differ."""
 
+import math
 import signal
+import warnings
 
 import pytest
 import torch
@@ -160,6 +162,45 @@ def test_epochs_over_a_loader():
     assert len(result.losses) == 9
     mappings = _svi().run_epochs(2, [{"x": X}, {"x": X[:3]}])
     assert len(mappings.losses) == 4
+
+
+def amortised(x):
+    with pt.plate("data", 100, subsample_size=len(x)):
+        z = pt.sample("z", dist.Normal(ZERO, 1.0))
+        pt.sample("x", dist.Normal(z, 1.0), obs=x)
+
+
+def encoder(x):
+    slope = pt.param("slope", ZERO)
+    with pt.plate("data", 100, subsample_size=len(x)):
+        pt.sample("z", dist.Normal(slope * x, 1.0))
+
+
+def _amortised_svi():
+    return pt.infer.SVI(amortised, encoder, optimizer_args={"lr": 0.05}, seed=0, progress=False, compile=False)
+
+
+def test_a_batch_may_be_larger_than_the_first_one():
+    # Each draws noise for itself: of ten, and of a hundred.
+    svi = _amortised_svi()
+    svi.run_epochs(3, [X[:2], X, X[:5]])
+    assert math.isfinite(svi.evaluate(X.repeat(10)))
+
+
+def test_resumed_steps_are_the_same_whichever_batch_comes_first():
+    batches = [X[:2], X, X[:5], X[:3]]
+    through, before, after = (_amortised_svi() for _ in range(3))
+    expected = through.run_epochs(1, batches).losses
+    before.run_epochs(1, batches[:1])
+    after.load_state_dict(before.state_dict())
+    assert torch.equal(after.run_epochs(1, batches[1:]).losses, expected[1:])
+
+
+@compiles
+def test_a_schedule_over_compiled_steps_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        _svi(compile=True, scheduler=lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9)).run(2, X)
 
 
 def test_it_ends_when_the_loss_no_longer_falls():

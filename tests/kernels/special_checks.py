@@ -3,11 +3,12 @@
 import math
 
 import mpmath
+import pytest
 import torch
 
 # The accuracy that the library promises for its special functions, relative to the exact value.
 PROMISED = {torch.float64: 1e-10, torch.float32: 2e-5}
-DTYPES = [torch.float64, torch.float32]
+both_dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 
 
 def single(value):

@@ -9,12 +9,12 @@ import torch
 from posterity.kernels import bessel_ratio, bessel_ratio_complement, bessel_ratio_inverse, ive, log_ive
 from posterity.kernels.bessel import bessel_ratio_slope
 from tests.kernels.special_checks import (
-    DTYPES,
     assert_composes,
     assert_differentiable,
     assert_exact,
     assert_nan_in_nan_out,
     assert_no_nan,
+    both_dtypes,
     single,
 )
 
@@ -37,7 +37,7 @@ def exact():
     return table
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_scaled_functions(exact, dtype):
     with mpmath.workdps(50):
         assert_exact(ive, {p: value for p, (value, _) in exact.items()}, dtype)
@@ -47,7 +47,7 @@ def test_scaled_functions(exact, dtype):
         assert_exact(slope, table, dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_ratios_and_their_slopes(exact, dtype):
     with mpmath.workdps(50):
         ratios = {(v + 1, x): ratio for (v, x), (_, ratio) in exact.items() if single(v + 1) == v + 1}
@@ -57,7 +57,7 @@ def test_ratios_and_their_slopes(exact, dtype):
         assert_exact(bessel_ratio_slope, slopes, dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_large_orders_and_arguments_satisfy_the_recurrence(dtype):
     order = torch.tensor([300.0, 1e4, 1e6], dtype=dtype)[:, None]
     x = torch.tensor([1e4, 1e6, 1e8], dtype=dtype)
@@ -72,7 +72,7 @@ def test_the_ratio_of_order_three_halves_is_the_langevin_function():
     torch.testing.assert_close(bessel_ratio(1.5, x), 1 / x.tanh() - 1 / x, rtol=1e-13, atol=0)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_inverse_ratio(dtype):
     order = torch.tensor([1.0, 1.5, 8.0, 500.0, 1e4], dtype=dtype)[:, None]
     eps = torch.finfo(dtype).eps
@@ -99,7 +99,7 @@ def test_derivatives_at_fractional_orders_and_of_the_inverse():
     assert_differentiable(at_order(bessel_ratio_inverse, 1.5), torch.tensor([0.01, 0.3, 0.9], dtype=torch.float64))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_second_derivatives_at_large_arguments(dtype):
     # The leading terms of DLMF 10.40.1: e^-x I_0(x) is near (2 pi x)^(-1/2), relatively to 1 / x.
     def curvature(x):
@@ -120,7 +120,7 @@ def test_composition_and_nan():
     torch.testing.assert_close(mapped, bessel_ratio_inverse(1.5, x), rtol=1e-13, atol=0)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_ends(dtype):
     x = torch.tensor([0.0, INF, -1.0], dtype=dtype)
     assert ive(0.0, x)[:2].tolist() == [1, 0]

@@ -4,7 +4,7 @@ import sys
 import pytest
 import torch
 
-from posterity.kernels.elementwise import BLOCK, elementwise
+from posterity.kernels.elementwise import BLOCK, elementwise, in_blocks
 
 
 @elementwise(lambda x, a, value: a * power(x, a - 1), lambda x, a, value: value * x.log())
@@ -54,6 +54,35 @@ def test_large_tensors_are_worked_on_in_blocks():
     x = torch.arange(5.0 * size + 3).view(1, -1).expand(2, -1)
     torch.testing.assert_close(double(x), 2 * x)
     assert max(sizes) == size
+
+
+def test_a_formula_is_worked_on_in_blocks_where_only_its_values_are_asked_for():
+    sizes = []
+
+    def ratio(x, y):
+        sizes.append(max(x.numel(), y.numel()))
+        return x / (x + y)
+
+    x, y = torch.rand(2, BLOCK // 4, 3).unbind()
+    torch.testing.assert_close(in_blocks(ratio, x, y), x / (x + y), rtol=0, atol=0)
+    assert max(sizes) == BLOCK // 4
+    # A graph holds the formula once, and broadcasting is left to torch.
+    for a, b in ((x.clone().requires_grad_(), y), (x, y[0])):
+        sizes.clear()
+        torch.testing.assert_close(in_blocks(ratio, a, b), x / (x + b), rtol=0, atol=0, check_stride=True)
+        assert sizes == [x.numel()]
+
+
+def test_an_autograd_function_is_made_only_where_a_derivative_may_be_asked_for(monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch.autograd.Function, "apply", lambda *arguments: seen.append(arguments))
+    exact = A.detach() * X.detach()
+    torch.testing.assert_close(power(X.detach(), A.detach()), X.detach() ** A.detach())
+    with torch.no_grad():
+        assert power(X, A).shape == exact.shape
+    assert not seen
+    power(X, A)
+    assert len(seen) == 1
 
 
 def test_an_argument_without_derivative_gets_no_gradient():

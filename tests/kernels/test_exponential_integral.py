@@ -8,11 +8,11 @@ import torch
 
 from posterity.kernels.exponential_integral import exp1e, log_exp1e
 from tests.kernels.special_checks import (
-    DTYPES,
     assert_composes,
     assert_differentiable,
     assert_exact,
     assert_nan_in_nan_out,
+    both_dtypes,
     single,
 )
 
@@ -20,7 +20,7 @@ from tests.kernels.special_checks import (
 POINTS = [1e-30, 1e-10, 1e-3, 0.1, 0.5, 1.0, 1.2, 1.249, 1.251, 1.4, 2.0, 5.0, 20.0, 100.0, 1e3]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_values_and_derivatives(dtype):
     with mpmath.workdps(60):
         values = {(single(x),): mpmath.exp(single(x)) * mpmath.e1(single(x)) for x in POINTS}

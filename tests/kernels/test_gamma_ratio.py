@@ -1,10 +1,10 @@
 """Ratios of gamma functions and differences of digammas against mpmath, for arguments of any size."""
 
 import mpmath
-import pytest
 import torch
 
 from posterity.kernels.gamma_ratio import digamma_difference, log_gamma_ratio
+from tests.kernels.special_checks import both_dtypes
 
 A = torch.tensor([1e-3, 0.3, 1.0, 4.5, 15.9, 16.1, 40.0, 1e3, 1e6, 1e12], dtype=torch.float64)
 B = torch.tensor([0.0, 0.5, 1.0, 3.5, 100.0, 3e4], dtype=torch.float64)
@@ -18,7 +18,7 @@ def _exact(function, dtype):
         )
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@both_dtypes
 def test_values_agree_with_exact_ones(dtype):
     a, b = A.to(dtype).unsqueeze(-1), B.to(dtype)
     eps = torch.finfo(dtype).eps

@@ -3,16 +3,15 @@
 import math
 
 import mpmath
-import pytest
 import torch
 
 from posterity.kernels.horseshoe_tail import horseshoe_tail
 from tests.kernels.special_checks import (
-    DTYPES,
     assert_composes,
     assert_differentiable,
     assert_exact,
     assert_nan_in_nan_out,
+    both_dtypes,
     single,
 )
 
@@ -28,7 +27,7 @@ def exact(x):
     return 2 / mpmath.pi * mpmath.quad(lambda s: mpmath.npdf(s) * mpmath.atan(s / x), INTEGRATED)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_values_and_slopes(dtype):
     with mpmath.workdps(30):
         points = [single(x) for x in POINTS]
@@ -47,7 +46,7 @@ def test_derivatives_composition_and_nan():
     assert_nan_in_nan_out(horseshoe_tail, x)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_ends(dtype):
     ends = horseshoe_tail(torch.tensor([0.0, math.inf], dtype=dtype))
     # A sum of some 300 rounded terms.

@@ -8,12 +8,12 @@ import torch
 
 from posterity.kernels import lambertw
 from tests.kernels.special_checks import (
-    DTYPES,
     assert_composes,
     assert_differentiable,
     assert_exact,
     assert_nan_in_nan_out,
     assert_no_nan,
+    both_dtypes,
     single,
 )
 
@@ -27,7 +27,7 @@ def branch(k):
     return lambda x: lambertw(x, branch=k)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 @pytest.mark.parametrize("k", POINTS)
 def test_values_and_derivatives(k, dtype):
     with mpmath.workdps(40):
@@ -48,7 +48,7 @@ def test_derivatives_composition_and_nan(k):
     assert_nan_in_nan_out(branch(k), x)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_ends(dtype):
     point = torch.tensor(-math.exp(-1), dtype=dtype)
     assert lambertw(point) == -1

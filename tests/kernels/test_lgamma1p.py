@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from posterity.kernels.lgamma1p import lgamma1p_bend, lgamma1p_over
-from tests.kernels.special_checks import DTYPES, assert_composes, assert_differentiable, assert_exact, single
+from tests.kernels.special_checks import assert_composes, assert_differentiable, assert_exact, both_dtypes, single
 
 # The series hand over at 1/2 and at 1/4.
 POINTS = [-0.49, -0.3, -0.26, -0.24, -1e-4, -1e-20, 1e-20, 1e-9, 0.1, 0.24, 0.26, 0.49, 0.51, 0.99, 1.5, 4.0, 30.0]
@@ -22,7 +22,7 @@ def exact_bend(x):
 FUNCTIONS = {"lgamma1p_over": (lgamma1p_over, exact_over), "lgamma1p_bend": (lgamma1p_bend, exact_bend)}
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_values_and_slopes(name, dtype):
     ours, exact = FUNCTIONS[name]

@@ -3,16 +3,15 @@
 import math
 
 import mpmath
-import pytest
 import torch
 
 from posterity.kernels.log_gamma_density import log_gamma_density
 from tests.kernels.special_checks import (
-    DTYPES,
     assert_composes,
     assert_differentiable,
     assert_exact,
     assert_nan_in_nan_out,
+    both_dtypes,
     single,
 )
 
@@ -23,7 +22,7 @@ def exact(a, x):
     return (a - 1) * mpmath.log(x) - x - mpmath.loggamma(a)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_values_and_slopes(dtype):
     points = [(single(a), single(x)) for a, x in PAIRS]
     with mpmath.workdps(50):

@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from posterity.kernels import log1mexp, log_expm1, logsubexp
+from posterity.kernels.logarithms import log_growth
 from tests.kernels.special_checks import (
-    DTYPES,
     assert_composes,
     assert_differentiable,
     assert_exact,
     assert_nan_in_nan_out,
     assert_no_nan,
+    both_dtypes,
     single,
 )
 
@@ -22,7 +23,7 @@ INF = math.inf
 POINTS = [single(x) for x in (1e-30, 1e-10, 1e-3, 0.1, 0.49, 0.5, 0.6931, 0.6932, 0.7, 0.88, 0.9, 1, 3, 17, 40, 80)]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_exact_values(dtype):
     with mpmath.workdps(60):
         assert_exact(log1mexp, {(x,): mpmath.log1p(-mpmath.exp(-mpmath.mpf(x))) for x in POINTS}, dtype)
@@ -31,6 +32,17 @@ def test_exact_values(dtype):
         pairs = [(a, a - 2.0**-k) for a in (-256.0, -2.0, 4.0, 512.0) for k in (-6, 0, 2, 10, 14)]
         exact = {(a, b): a + mpmath.log1p(-mpmath.exp(mpmath.mpf(b) - a)) for a, b in pairs}
         assert_exact(logsubexp, exact, dtype)
+        growths = [
+            (1, 1),
+            (1 + 2.0**-20, 1),
+            (1.5, 1),
+            (2, 1),
+            (2 + 2.0**-20, 1),
+            (3e38, 1e-30),
+            (7e-30, single(3e-30)),
+        ]
+        pairs_of_growth = [(single(x), single(start)) for x, start in growths]
+        assert_exact(log_growth, {p: mpmath.log(mpmath.mpf(p[0]) / p[1]) for p in pairs_of_growth}, dtype)
         exact = {(a, b): -1 / mpmath.expm1(mpmath.mpf(b) - a) for a, b in pairs}
         assert_exact(torch.func.grad(lambda a, b: logsubexp(a, b).sum()), exact, dtype)
 
@@ -44,6 +56,7 @@ def test_log_expm1_inverts_softplus():
 SMOOTH = {
     log1mexp: [torch.tensor([0.01, 0.6, 0.8, 5.0])],
     log_expm1: [torch.tensor([0.01, 0.6, 0.8, 5.0])],
+    log_growth: [torch.tensor([1.001, 2.5, 8.0]), torch.tensor([1.0, 2.0, 0.3])],
     logsubexp: [torch.tensor([0.01, 3.0, -4.0]), torch.tensor([0.0, -3.0, -5.0])],
 }
 
@@ -56,7 +69,7 @@ def test_derivatives_composition_and_nan(function):
     assert_nan_in_nan_out(function, *arguments)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_ends(dtype):
     x = torch.tensor([0.0, INF, -1.0], dtype=dtype)
     assert log1mexp(x)[:2].tolist() == [-INF, 0]

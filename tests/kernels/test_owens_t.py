@@ -8,12 +8,12 @@ import torch
 
 from posterity.kernels import ndtr, owens_t
 from tests.kernels.special_checks import (
-    DTYPES,
     assert_composes,
     assert_differentiable,
     assert_exact,
     assert_nan_in_nan_out,
     assert_no_nan,
+    both_dtypes,
     single,
 )
 
@@ -35,12 +35,12 @@ def exact():
     return table
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_values(exact, dtype):
     assert_exact(owens_t, exact, dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_symmetries_and_ends(dtype):
     h, a = torch.tensor([0.0, 0.5, 4.0], dtype=dtype), torch.tensor([0.3, 2.0, 0.7], dtype=dtype)
     assert torch.equal(owens_t(-h, a), owens_t(h, a))

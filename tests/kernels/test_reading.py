@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from posterity.kernels.reading import lies_within, readable, records_gradient
+from posterity.kernels.reading import all_finite, lies_within, may_hold_nan, readable, records_gradient
 
 
 def test_tensors_of_one_precision_are_readable_in_eager_code():
@@ -47,3 +47,19 @@ def test_bounds_are_open_below_and_closed_above(shape):
     assert not lies_within(torch.full(shape, 0.0), 0.0, 1.0)
     assert not lies_within(torch.full(shape, 1.5), 0.0, 1.0)
     assert not lies_within(torch.full(shape, torch.nan), 0.0, 1.0)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_all_are_finite_where_none_is_infinite_or_nan(shape):
+    assert all_finite(torch.full(shape, -1.0, requires_grad=True))
+    for value in (torch.inf, -torch.inf, torch.nan):
+        assert not all_finite(torch.full(shape, value))
+    assert not all_finite(torch.tensor([torch.inf, -torch.inf, 1.0]))
+
+
+def test_a_nan_is_seen_among_numbers_and_infinities():
+    assert may_hold_nan(torch.tensor([1.0, torch.nan]))
+    assert may_hold_nan(torch.tensor(torch.nan, requires_grad=True))
+    assert not may_hold_nan(torch.tensor([1.0, torch.inf]))
+    # Infinities of both signs are not told from a NaN.
+    assert may_hold_nan(torch.tensor([-torch.inf, torch.inf]))

@@ -8,12 +8,12 @@ import torch
 
 from posterity.kernels import log_ndtr, ndtr, skew_normal_cdf, skew_normal_log_cdf
 from tests.kernels.special_checks import (
-    DTYPES,
     assert_composes,
     assert_differentiable,
     assert_exact,
     assert_nan_in_nan_out,
     assert_no_nan,
+    both_dtypes,
     single,
 )
 
@@ -45,7 +45,7 @@ def exact():
     return table
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_probabilities_and_gradients(exact, dtype):
     assert_exact(skew_normal_cdf, {p: below for p, (below, _) in exact.items()}, dtype)
     with mpmath.workdps(25):
@@ -62,7 +62,7 @@ def test_probabilities_and_gradients(exact, dtype):
         assert_exact(slope, table, dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_special_shapes_and_ends(dtype):
     x = torch.tensor([-6.0, -0.5, 0.0, 2.0], dtype=dtype)
     torch.testing.assert_close(skew_normal_log_cdf(x, 0.0), log_ndtr(x))

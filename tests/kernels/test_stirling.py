@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from posterity.kernels.stirling import lgamma_excess, log_minus_digamma, stirling_error, trigamma_excess
-from tests.kernels.special_checks import DTYPES, assert_composes, assert_differentiable, assert_exact, single
+from tests.kernels.special_checks import assert_composes, assert_differentiable, assert_exact, both_dtypes, single
 
 # 8 is where torch's functions hand over to the asymptotic series.
 POINTS = [1e-6, 0.1, 0.5, 1.0, 2.0, 7.99, 8.01, 30.0, 1e3, 1e6, 1e12, 1e25]
@@ -26,7 +26,7 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_values(name, dtype):
     ours, exact = FUNCTIONS[name]
@@ -52,7 +52,7 @@ def test_the_slope_of_log_minus_digamma_keeps_its_digits_for_large_arguments():
         assert_exact(each, slopes, torch.float64, 1e-13)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_lgamma_excess(dtype):
     with mpmath.workdps(60):
         pairs = [(0.3, 2.0), (2.0, 0.3), (5.0, 5.5), (40.0, 90.0), (1e4, 1.1e4), (1e6, 1e6 + 1e3)]

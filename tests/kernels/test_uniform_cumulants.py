@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from posterity.kernels.uniform_cumulants import uniform_cgf, uniform_tilted_mean, uniform_tilted_variance
-from tests.kernels.special_checks import DTYPES, assert_composes, assert_differentiable, assert_exact, single
+from tests.kernels.special_checks import assert_composes, assert_differentiable, assert_exact, both_dtypes, single
 
 # The series hand over at 1.
 POINTS = [-1e4, -300.0, -20.0, -1.01, -0.99, -0.1, -1e-6, -1e-30, 1e-30, 1e-4, 0.3, 0.99, 1.01, 3.0, 50.0, 1e6]
@@ -16,7 +16,7 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_values(name, dtype):
     ours, exact = FUNCTIONS[name]

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from posterity.kernels import von_mises_cdf, von_mises_icdf
+from posterity.kernels.von_mises import log_normaliser_of_many
 from tests.kernels.special_checks import (
-    DTYPES,
     PROMISED,
     assert_composes,
     assert_differentiable,
     assert_exact,
     assert_nan_in_nan_out,
     assert_no_nan,
+    both_dtypes,
     single,
 )
 
@@ -48,7 +49,7 @@ def exact():
     return table
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_probabilities_and_slopes(exact, dtype):
     assert_exact(von_mises_cdf, {p: e[0] for p, e in exact.items()}, dtype)
     for place in (0, 1):
@@ -56,7 +57,7 @@ def test_probabilities_and_slopes(exact, dtype):
         assert_exact(slope, {p: e[1 + place] for p, e in exact.items()}, dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_quantiles(exact, dtype):
     tiny = 4 * torch.finfo(dtype).tiny
     for (x, k), (level, density, _) in exact.items():
@@ -69,7 +70,7 @@ def test_quantiles(exact, dtype):
         assert von_mises_icdf(1 - p, k) == -von_mises_icdf(1 - (1 - p), k)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@both_dtypes
 def test_symmetry_and_ends(dtype):
     x = torch.tensor([-INF, -4.0, -math.pi, 0.0, math.pi, 4.0, INF], dtype=dtype)
     for concentration in (0.0, 1.0, 1e6):
@@ -96,3 +97,11 @@ def test_derivatives_composition_and_nan():
     assert_differentiable(von_mises_icdf, p, concentration)
     assert_composes(von_mises_icdf, p, concentration)
     assert_nan_in_nan_out(von_mises_icdf, p, concentration)
+
+
+def test_the_normaliser_of_many_is_that_of_bessel_functions():
+    concentration = torch.cat([torch.linspace(0, 20, 100_001), torch.logspace(-37, 38, 20_001)])
+    exact = (2 * math.pi * torch.special.i0e(concentration.double())).log()
+    error = (log_normaliser_of_many(concentration).double() - exact).abs()
+    # A few roundings of the logarithm, of its argument and of the concentration that is taken off.
+    assert float((error / (1 + exact.abs())).max()) < 8 * torch.finfo(torch.float32).eps

@@ -319,3 +319,13 @@ def test_local_keeps_its_variance_in_half_precision():
     assert layer(big).isfinite().all()
     with torch.no_grad():
         assert not torch.equal(layer(big), layer(big))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("estimator", ["reparam", "flipout", "local"])
+def test_one_draw_for_all_inputs_of_a_vmap(estimator):
+    layer, x = bnn.Linear(3, 2, estimator=estimator), torch.ones(3)
+    inputs = x.expand(4, 3).contiguous()
+    out = torch.vmap(layer, randomness="same")(inputs)
+    assert torch.equal(out, out[:1].expand(4, 2))
+    assert len(torch.vmap(layer, randomness="different")(inputs)[:, 0].unique()) == 4

@@ -10,8 +10,8 @@ import posterity as pt
 from posterity import distributions as dist
 from posterity import nn as bnn
 from posterity.kernels import Key
-from posterity.nn.predictive import call, stack_outputs, stochastic_draws
-from tests.statistical import assert_mean, assert_normal_variance
+from posterity.nn.predictive import _row_by_row, call, stack_outputs, stochastic_draws
+from tests.statistical import assert_mean, assert_normal_variance, assert_same_distribution, assert_uncorrelated
 
 
 class Outputs(nn.Module):
@@ -52,14 +52,71 @@ def test_draws_are_stacked_and_distinct(estimator, grad):
     assert draws.requires_grad == grad
 
 
-def test_vectorised_draws_have_the_layers_moments():
-    layer = bnn.Linear(3, 2, estimator="local", dtype=torch.float64)
+@pytest.mark.parametrize("training", [True, False], ids=["vmap", "rows"])
+def test_vectorised_draws_have_the_layers_moments(training):
+    layer = bnn.Linear(3, 2, estimator="local", dtype=torch.float64).train(training)
     x = torch.randn(2, 3, dtype=torch.float64)
     with torch.no_grad():
         draws = stochastic_draws(layer, x, num_samples=9000)  # more than one block of rows
         scale = nn.functional.softplus(layer.weight_rho), nn.functional.softplus(layer.bias_rho)
         assert_mean(draws, nn.functional.linear(x, layer.weight_loc, layer.bias_loc))
         assert_normal_variance(draws, x.square() @ scale[0].square().mT + scale[1].square())
+
+
+def chain(*between):
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), *between, nn.Linear(4, 2)).double().eval()
+    return pt.bayesianize(net, estimator="local", posterior=bnn.MeanFieldNormal(0.7)).eval()
+
+
+@torch.no_grad()
+def test_draws_as_rows_are_those_of_vmap_in_distribution():
+    class Opaque(nn.Identity):
+        """Nothing is known of it, so that the network is vectorised."""
+
+    x = torch.randn(2, 3, dtype=torch.float64)
+    rows, vectorised = chain(nn.Identity()), chain(Opaque())
+    vectorised.load_state_dict(rows.state_dict())
+    assert _row_by_row(rows)
+    assert not _row_by_row(vectorised)
+    first, second = (stochastic_draws(net, x, 5000) for net in (rows, vectorised))
+    assert first.shape == second.shape == (5000, 2, 2)
+    for example in range(2):
+        for feature in range(2):
+            assert_same_distribution(first[:, example, feature], second[:, example, feature])
+    assert_uncorrelated(first[:, 0, 0], first[:, 1, 0])  # each example has networks of its own
+    assert_uncorrelated(first[:-1, 0, 0], first[1:, 0, 0])  # and so has each draw
+
+
+class Centred(nn.Module):
+    def forward(self, y):
+        return y - y.mean(0)
+
+
+@torch.no_grad()
+def test_networks_that_mix_examples_do_not_mix_draws():
+    net = chain()
+    net.append(Centred())
+    draws = stochastic_draws(net, torch.randn(4, 3, dtype=torch.float64), 5)
+    torch.testing.assert_close(draws.mean(1), torch.zeros(5, 2, dtype=torch.float64))
+    assert len(draws[:, 0, 0].unique()) == 5
+
+
+@torch.no_grad()
+def test_whatever_is_random_beside_the_local_layers_is_drawn_for_each():
+    exact = {"estimator": "local", "posterior": bnn.MeanFieldNormal(1e-9)}
+    x = torch.ones(1, 3)
+    dropout = pt.bayesianize(nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 2)), **exact).train()
+    assert stochastic_draws(dropout, x, 50)[:, 0, 0].std() > 1e-3
+    biases = pt.bayesianize(nn.Linear(3, 2), include="bias", estimator="local").eval()
+    assert len(stochastic_draws(biases, x, 5)[:, 0, 0].unique()) == 5
+
+
+@torch.no_grad()
+def test_draws_within_one_shared_draw_are_the_same():
+    net, x = chain(), torch.ones(2, 3, dtype=torch.float64)
+    with bnn.shared_draw(net):
+        draws = stochastic_draws(net, x, 3)
+        torch.testing.assert_close(draws, net(x).expand(3, 2, 2))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ class MAF(Flow):
         context_features: The size of the context; 0 for none.
         transformer: The elementwise map; `AffineTransformer()` by default, `SplineTransformer()` is more flexible.
 
+    Raises:
+        ValueError: There is no layer.
+
     Example:
         >>> import torch
         >>> from posterity.bijectors import MAF
@@ -49,12 +52,7 @@ class IAF(Flow):
     of the features is reversed from layer to layer. The flow starts as the identity. (Kingma et al. 2016, "Improved
     Variational Inference with Inverse Autoregressive Flow".)
 
-    Args:
-        features: The size of the vectors.
-        num_layers: How many autoregressive layers.
-        hidden_features: The widths of the hidden layers of each conditioner, a `MADE`.
-        context_features: The size of the context; 0 for none.
-        transformer: The elementwise map; `AffineTransformer()` by default, `SplineTransformer()` is more flexible.
+    Arguments and errors are those of `MAF`.
 
     Example:
         >>> import torch

@@ -14,38 +14,6 @@ from posterity.bijectors.trainable import Trainable
 from posterity.bijectors.transformers import AdditiveTransformer, AffineTransformer, SplineTransformer, Transformer
 
 
-class NICE(Flow):
-    """Additive coupling layers and a diagonal scale: its log-det is the same everywhere.
-
-    Layers keep the even and the odd entries in turn. (Dinh, Krueger and Bengio 2015, "NICE", sections 3.2 and 3.3.)
-
-    Args:
-        features: The size of the vectors, at least 2.
-        num_layers: How many coupling layers.
-        hidden_features: The widths of the hidden layers of each conditioner, an `MLP`.
-        context_features: The size of the context; 0 for none.
-
-    Raises:
-        ValueError: There is a single feature.
-
-    Example:
-        >>> import torch
-        >>> from posterity.bijectors import NICE
-        >>> NICE(2)(torch.zeros(5, 2)).shape
-        torch.Size([5, 2])
-    """
-
-    def __init__(
-        self,
-        features: int,
-        num_layers: int = 4,
-        hidden_features: Sequence[int] = (64, 64),
-        context_features: int = 0,
-    ) -> None:
-        layers = _layers("NICE", features, num_layers, hidden_features, context_features, AdditiveTransformer())
-        super().__init__([*layers, Trainable(_exponential_diagonal, log_scale=torch.zeros(features))])
-
-
 class RealNVP(Flow):
     """Affine coupling layers: one pass in either direction.
 
@@ -59,7 +27,7 @@ class RealNVP(Flow):
         context_features: The size of the context; 0 for none.
 
     Raises:
-        ValueError: There is a single feature.
+        ValueError: There is a single feature, or no layer.
 
     Example:
         >>> import torch
@@ -81,22 +49,42 @@ class RealNVP(Flow):
         )
 
 
+class NICE(Flow):
+    """Additive coupling layers and a diagonal scale: its log-det is the same everywhere.
+
+    Layers keep the even and the odd entries in turn. (Dinh, Krueger and Bengio 2015, "NICE", sections 3.2 and 3.3.)
+
+    Arguments and errors are those of `RealNVP`.
+
+    Example:
+        >>> import torch
+        >>> from posterity.bijectors import NICE
+        >>> NICE(2)(torch.zeros(5, 2)).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        num_layers: int = 4,
+        hidden_features: Sequence[int] = (64, 64),
+        context_features: int = 0,
+    ) -> None:
+        layers = _layers("NICE", features, num_layers, hidden_features, context_features, AdditiveTransformer())
+        super().__init__([*layers, Trainable(_exponential_diagonal, log_scale=torch.zeros(features))])
+
+
 class NeuralSplineFlow(Flow):
     """Coupling layers of rational-quadratic splines: one pass in either direction, and more flexible than `RealNVP`.
 
     Layers keep the even and the odd entries in turn. The flow starts as the identity, and is the identity far
     outside [-bound, bound]. (Durkan, Bekasov, Murray and Papamakarios 2019, "Neural Spline Flows".)
 
+    The other arguments and the errors are those of `RealNVP`.
+
     Args:
-        features: The size of the vectors, at least 2.
-        num_layers: How many coupling layers.
-        hidden_features: The widths of the hidden layers of each conditioner, an `MLP`.
-        context_features: The size of the context; 0 for none.
         num_bins: How many bins a spline has.
         bound: Where the splines end; data should be standardised to lie within.
-
-    Raises:
-        ValueError: There is a single feature.
 
     Example:
         >>> import torch

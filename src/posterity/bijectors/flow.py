@@ -1,14 +1,14 @@
 """A chain of bijectors that is a module: what they learn is its own."""
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, cast
 
 from torch import Tensor, nn
 
 from posterity.bijectors.base import Bijector
 from posterity.bijectors.chain import Chain
 from posterity.bijectors.invert import Invert
-from posterity.bijectors.module_bijector import InvertedModule, ModuleBijector, modules_within
+from posterity.bijectors.module_bijector import Conditional, InvertedModule, ModuleBijector, modules_within
 
 
 class Flow(Chain, nn.Module):
@@ -83,6 +83,4 @@ def _innermost(bijector: Bijector) -> Bijector:
 def _conditioned(bijector: Bijector, context: Tensor) -> Bijector:
     if type(bijector) is Invert:
         return _conditioned(bijector.bijector, context).inv
-    conditional = getattr(bijector, "context_features", 0)
-    conditioned: Bijector = bijector.condition(context) if conditional else bijector  # type: ignore[attr-defined]
-    return conditioned
+    return cast(Conditional, bijector).condition(context) if getattr(bijector, "context_features", 0) else bijector

@@ -1,12 +1,25 @@
 """Bijectors that are modules too: with parameters to train, a `state_dict`, and perhaps a context."""
 
-from typing import Any, Self
+from typing import Any, Protocol, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from posterity.bijectors.base import Bijector
 from posterity.bijectors.invert import Invert
+
+
+class Conditional(Protocol):
+    """A family of bijectors, of which a context picks one."""
+
+    @property
+    def context_features(self) -> int:
+        """The size of the context; 0 for none."""
+        ...
+
+    def condition(self, context: Tensor) -> Bijector:
+        """The bijector at a context, `[*batch, context_features]`."""
+        ...
 
 
 class ModuleBijector(Bijector, nn.Module):
@@ -103,9 +116,7 @@ class InvertedModule(Invert, nn.Module):
 
     def condition(self, context: Tensor) -> Bijector:
         """The inverse of the bijector at a context."""
-        assert isinstance(self.bijector, Bijector)
-        conditioned: Bijector = self.bijector.condition(context).inv  # type: ignore[attr-defined]
-        return conditioned
+        return cast(Conditional, self.bijector).condition(context).inv
 
     def with_cache(self, cache_size: int = 1) -> Self:
         """The inverse of the bijector with that cache."""

@@ -65,7 +65,7 @@ class AsymmetricLaplace(Distribution):
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         z = self._standardised(value, support=True)
         height = self.scale.log() + (self.asymmetry + 1 / self.asymmetry).log()
-        return torch.where(z < 0, z / self.asymmetry, -z * self.asymmetry) - height
+        return z.clamp(max=0) / self.asymmetry - z.clamp(min=0) * self.asymmetry - height
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""

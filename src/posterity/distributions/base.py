@@ -8,7 +8,6 @@ search of stated accuracy.
 
 import inspect
 from collections.abc import Mapping
-from numbers import Number
 from typing import Any, Self, cast
 
 import torch
@@ -16,10 +15,11 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
+from posterity.distributions.checks import Checked
 from posterity.distributions.cumulative import integrated_cdf
 from posterity.distributions.fitting import fit_data, maximum_likelihood, standard_start
 from posterity.distributions.masses import summed_cdf, summed_quantile
-from posterity.distributions.parameters import alike, broadcast_parameters, broadcastable, is_plain, is_wrapped
+from posterity.distributions.parameters import alike, broadcast_parameters, is_plain
 from posterity.distributions.quantiles import continuous_quantile, integer_quantile
 from posterity.distributions.supports import support_ends
 from posterity.kernels import Source, uniform
@@ -29,12 +29,16 @@ from posterity.runtime import validation_enabled
 _FROM_TORCH = ("mean", "variance", "mode", "entropy")
 
 
-class Distribution(torch.distributions.Distribution):
+class Distribution(Checked):
     """A `torch.distributions.Distribution` with every statistic, accurate tails, and generators.
 
     What has a closed form is overridden in the leaf; mean, variance, mode and entropy are torch's where torch's class
     of the same name has them. What is mathematically undefined for a distribution raises `NotImplementedError` with
     the reason; a moment that does not exist is NaN and one that diverges infinite, as in torch.
+
+    Outside the support a cdf goes on, to 0 and to 1, and `log_prob` refuses the value. Where values are not checked, a
+    NaN stays NaN, and the `log_prob` of a scalar family is minus infinity there, as at both infinities; a family of
+    vectors need not know what lies outside.
 
     Args:
         batch_shape: The shape over which parameters are batched.
@@ -51,8 +55,6 @@ class Distribution(torch.distributions.Distribution):
         >>> isinstance(d, torch.distributions.Normal), d.to_event().log_prob(torch.zeros(3)).shape
         (True, torch.Size([]))
     """
-
-    arg_constraints: dict[str, constraints.Constraint]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -338,88 +340,6 @@ class Distribution(torch.distributions.Distribution):
                 "vectors have no order. Ask the distributions of the entries."
             )
 
-    def _checked_value(self, value: Tensor | float, *, support: bool = False) -> Tensor:
-        """`value` as a tensor whose shape fits, and, if asked, whose entries lie in the support."""
-        if not isinstance(value, Tensor) or value.is_complex():
-            if isinstance(value, Tensor) or not isinstance(value, Number) or isinstance(value, complex):
-                kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
-                raise TypeError(f"value of {type(self).__name__} must be a real tensor or a number, not {kind}.")
-            value = self._level(cast(float, value))
-        if value.shape != self._batch_shape + self._event_shape and not self._fits(value):
-            raise ValueError(
-                f"value of shape {tuple(value.shape)} does not fit {type(self).__name__} with batch_shape "
-                f"{tuple(self.batch_shape)} and event_shape {tuple(self.event_shape)}: it must end with the "
-                "event_shape and broadcast against the batch_shape before it."
-            )
-        if support:
-            self._check_values("value", value, cast(constraints.Constraint, self.support))
-        return value
-
-    def _fits(self, value: Tensor) -> bool:
-        batch_rank = value.dim() - len(self._event_shape)
-        if batch_rank < 0 or value.shape[batch_rank:] != self._event_shape:
-            return False
-        return broadcastable(value.shape[:batch_rank], self._batch_shape)
-
-    def _checked_level(self, level: Tensor) -> Tensor:
-        """`level` as a tensor of probabilities in [0, 1] that broadcasts against the batch."""
-        level = self._checked_value(level)
-        self._check_values("value of icdf", level, constraints.unit_interval)
-        return level
-
-    def _level(self, level: float) -> Tensor:
-        """A probability as a tensor beside the parameters."""
-        like = self._like()
-        return torch.tensor(level, dtype=like.dtype, device=like.device)
-
-    def _like(self) -> Tensor:
-        """A tensor of this distribution's floating dtype and device."""
-        given = self.__dict__
-        for name in self.arg_constraints:
-            if name in given:
-                return cast(Tensor, given[name])
-        raise AttributeError(f"{type(self).__name__} holds none of the parameters that its arg_constraints name.")
-
-    def _check_values(self, name: str, value: Tensor, constraint: constraints.Constraint) -> None:
-        validates = self._validate_values
-        if not (validation_enabled() if validates is None else validates and not torch.compiler.is_compiling()):
-            return
-        if value.is_meta or value.numel() == 0:
-            return
-        if not is_wrapped(value):
-            # A tenth of the time that the check's own operations take.
-            if value.dim() == 0 and type(constraint) in _OF_NUMBERS:
-                if constraint.check(value.item()) is True:
-                    return
-            elif value.is_floating_point() and _plainly_valid(value, constraint):
-                return
-        valid: Tensor = constraint.check(value)
-        # The one reduction to a Python bool that torch.vmap lets through (torch's distributions use it too).
-        if torch._is_all_true(valid):
-            return
-        first = (~valid).reshape(-1).to(torch.int64).argmax().reshape(1)
-        # Bounds may have a batch shape that the value has not.
-        events = value.broadcast_to(valid.shape + value.shape[value.dim() - constraint.event_dim :])
-        offender = events.reshape(valid.numel(), -1).index_select(0, first).squeeze()
-        raise ValueError(
-            f"{name} of {type(self).__name__} must satisfy {constraint!r}, but this tensor of shape "
-            f"{tuple(value.shape)} holds {offender!s}. Correct the value, or switch value checks off with "
-            "posterity.runtime.set_validation(False)."
-        )
-
-    def _checked_expansion(self, batch_shape: _size) -> torch.Size:
-        batch_shape = torch.Size(batch_shape)
-        if (
-            len(batch_shape) < len(self.batch_shape)
-            or not broadcastable(self.batch_shape, batch_shape)
-            or any(new == 1 != old for new, old in zip(reversed(batch_shape), reversed(self.batch_shape), strict=False))
-        ):
-            raise ValueError(
-                f"batch_shape {tuple(self.batch_shape)} of {type(self).__name__} cannot be expanded to "
-                f"{tuple(batch_shape)}: only dimensions of size 1 and new ones on the left can grow."
-            )
-        return batch_shape
-
     def _bare_copy(self, instance: Any = None) -> Self:
         """A shallow copy, made without the constructor, so that a subclass keeps its further attributes."""
         new = object.__new__(type(self)) if instance is None else instance
@@ -427,43 +347,6 @@ class Distribution(torch.distributions.Distribution):
         return cast(Self, new)
 
 
-# Constraints whose check is a comparison that Python's numbers know too.
-_OF_NUMBERS = {
-    type(constraint)
-    for constraint in (
-        constraints.real,
-        constraints.positive,
-        constraints.nonnegative,
-        constraints.less_than(0.0),
-        constraints.unit_interval,
-        constraints.half_open_interval(0.0, 1.0),
-    )
-}
-
-
-def _plainly_valid(value: Tensor, constraint: constraints.Constraint) -> bool:
-    """Whether one reduction of a floating tensor shows that all its entries are valid; a NaN goes through it."""
-    kind = type(constraint)
-    if kind is constraints.independent:
-        constraint = cast(Any, constraint).base_constraint
-        kind = type(constraint)
-    if kind not in _OF_NUMBERS:
-        return False
-    value = value.detach() if value.requires_grad else value
-    if constraint is constraints.real:
-        total = value.sum().item()
-        return total == total
-    if hasattr(constraint, "lower_bound") and not isinstance(constraint.lower_bound, Number):
-        return False
-    if kind is _AboveOnly or kind is _AtLeast:
-        return constraint.check(value.amin().item()) is True
-    if kind is _Between:
-        least, greatest = value.aminmax()
-        return constraint.check(least.item()) is True and constraint.check(greatest.item()) is True
-    return False
-
-
-_AboveOnly, _AtLeast, _Between = map(type, (constraints.positive, constraints.nonnegative, constraints.unit_interval))
 _TORCH_BASES = (torch.distributions.Distribution, torch.distributions.ExponentialFamily)
 
 

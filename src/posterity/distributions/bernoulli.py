@@ -4,12 +4,15 @@ from typing import Self, cast
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 from torch.types import _size
 
 from posterity.distributions.binary_odds import BinaryOdds, binary_entropy, binary_kl
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.kernels import Source
+from posterity.kernels.elementwise import in_blocks
+from posterity.kernels.reading import readable, records_gradient
 from posterity.kernels.samplers.noise import noise, settle
 
 
@@ -43,27 +46,29 @@ class Bernoulli(BinaryOdds, torch.distributions.Bernoulli):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True).to(self._param.dtype)
-        return self._log_odds_mass(value, 1 - value)
+        if self._given == "logits" and readable(value, self._param) and not records_gradient(value):
+            mass = in_blocks(lambda x, logits: logsigmoid((2 * x - 1) * logits), value, self._param)
+        elif self._is_uncertain():
+            mass = in_blocks(self._chosen_logarithm, value, self._param)
+        else:
+            mass = self._log_odds_mass(value, 1 - value)
+        return self._inside_only(value, mass)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""
-        value = self._checked_value(value)
-        return torch.where(value < 0, 0, torch.where(value < 1, self._failure, 1))
+        return self._stepped(value, 0, self._failure, 1)
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of P(X <= value)."""
-        value = self._checked_value(value)
-        return torch.where(value < 0, -torch.inf, torch.where(value < 1, self._log_odds_mass(0.0, 1.0), 0))
+        return self._stepped(value, -torch.inf, self._log_odds_mass(0.0, 1.0), 0)
 
     def survival_function(self, value: Tensor) -> Tensor:
         """P(X > value)."""
-        value = self._checked_value(value)
-        return torch.where(value < 0, 1, torch.where(value < 1, self._success, 0))
+        return self._stepped(value, 1, self._success, 0)
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of P(X > value)."""
-        value = self._checked_value(value)
-        return torch.where(value < 0, 0, torch.where(value < 1, self._log_odds_mass(1.0, 0.0), -torch.inf))
+        return self._stepped(value, 0, self._log_odds_mass(1.0, 0.0), -torch.inf)
 
     def icdf(self, value: Tensor) -> Tensor:
         """The least of 0 and 1 at which the cdf reaches the probability `value`."""
@@ -71,10 +76,12 @@ class Bernoulli(BinaryOdds, torch.distributions.Bernoulli):
 
     def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Zeros and ones of shape `sample_shape + batch_shape`; probabilities are resolved to 1e-14 from both ends."""
+        if self._is_moderate(generator):
+            chance = self._success.detach()
+            # A comparison is several times faster than torch.bernoulli.
+            level = chance.new_empty(self._extended_shape(sample_shape))
+            return level.uniform_(generator=cast(torch.Generator | None, generator)).lt_(chance)
         with torch.no_grad():
-            if self._is_moderate(generator):
-                chance = self._success.expand(self._extended_shape(sample_shape))
-                return torch.bernoulli(chance, generator=cast(torch.Generator | None, generator))
             rare = torch.minimum(self._success, self._failure)
             level = noise(settle(generator, rare), self._extended_shape(sample_shape), rare).uniform()
             return torch.where(self._success <= self._failure, level < rare, level >= rare).to(rare.dtype)
@@ -103,6 +110,16 @@ class Bernoulli(BinaryOdds, torch.distributions.Bernoulli):
     def entropy(self) -> Tensor:
         """Entropy in nats, of shape `batch_shape`."""
         return binary_entropy(self)
+
+    def _chosen_logarithm(self, value: Tensor, given: Tensor) -> Tensor:
+        yes, no = self._logarithms(given)
+        return no.lerp(yes, value)
+
+    def _stepped(self, value: Tensor, below: float, inside: Tensor, above: float) -> Tensor:
+        """A statistic that changes at 0 and at 1."""
+        value = self._checked_value(value)
+        steps = torch.where(value < 0, below, torch.where(value < 1, inside, above))
+        return torch.where(value.isnan(), torch.nan, steps)
 
     @classmethod
     def fit(cls, data: Tensor, weights: Tensor | None = None) -> Self:

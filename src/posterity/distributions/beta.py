@@ -1,5 +1,7 @@
 """The beta distribution on the unit interval."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.types import _size
@@ -8,9 +10,10 @@ from posterity.distributions.base import Distribution
 from posterity.distributions.constant_data import refuse_constant, refuse_ends
 from posterity.distributions.kl import register_kl
 from posterity.distributions.power_landmarks import power_landmarks
+from posterity.distributions.remembered import remembered
 from posterity.kernels import Source, betainc, betaincc, betaincinv, log_betainc, log_betaincc
 from posterity.kernels.incomplete_beta import log_beta_density, widened
-from posterity.kernels.reading import lies_within, readable
+from posterity.kernels.reading import all_finite, lies_within, readable
 from posterity.kernels.samplers import beta
 from posterity.kernels.samplers.gamma_sampler import gamma_ratio_terms
 from posterity.kernels.stirling import HALF_LOG_TAU, lgamma_excess, log_minus_digamma, stirling_error
@@ -50,16 +53,13 @@ class Beta(Distribution, torch.distributions.Beta):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
-        a, b = self.concentration1, self.concentration0
-        if (
-            readable(a, b, value)
-            and all(lies_within(c, 0.0, MODERATE[value.dtype]) for c in (a, b))
-            and lies_within(value, 0.0, _below_one(value.dtype))
-        ):
-            return moderate_density(a, b, value)
+        if readable(value, self.concentration1):
+            terms = remembered(self, moderate_terms, self.concentration1, self.concentration0)
+            if terms is not None and all_finite(density := moderate_density(terms, value)):
+                return density
         x = widened(value)
         density = log_beta_density(widened(self.concentration1), widened(self.concentration0), x, (1 - x).detach())
-        return density.to(torch.promote_types(value.dtype, self.concentration1.dtype))
+        return self._inside_only(value, density.to(torch.promote_types(value.dtype, self.concentration1.dtype)))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support and 1 above it."""
@@ -134,11 +134,27 @@ class Beta(Distribution, torch.distributions.Beta):
 MODERATE = {torch.float32: 1e6, torch.float64: 25.0}
 
 
-def moderate_density(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
-    """The log density inside (0, 1), for moderate concentrations."""
-    a, b, y = widened(a), widened(b), widened(x)
-    ends = (a - 1) * y.log() + (b - 1) * torch.log1p(-y)
-    return (ends - log_beta(a, b)).to(x.dtype)
+class ModerateTerms(NamedTuple):
+    """What the log density of moderate concentrations takes from them, in double precision: exponents, normaliser."""
+
+    of_x: Tensor
+    of_rest: Tensor
+    constant: Tensor
+
+
+def moderate_terms(a: Tensor, b: Tensor) -> ModerateTerms | None:
+    """These terms, or None where the concentrations are too large, or cannot be read."""
+    if not readable(a, b) or not all(lies_within(c, 0.0, MODERATE[a.dtype]) for c in (a, b)):
+        return None
+    a, b = widened(a), widened(b)
+    return ModerateTerms(a - 1, b - 1, -log_beta(a, b))
+
+
+def moderate_density(terms: ModerateTerms, value: Tensor) -> Tensor:
+    """The log density inside (0, 1) for moderate concentrations; not finite at the ends and outside."""
+    x = widened(value)
+    density = torch.addcmul(terms.constant, terms.of_x, x.log()).addcmul_(terms.of_rest, (-x).log1p_())
+    return density.to(value.dtype)
 
 
 def log_beta(a: Tensor, b: Tensor) -> Tensor:

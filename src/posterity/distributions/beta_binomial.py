@@ -77,7 +77,7 @@ class BetaBinomial(BoundedCount):
         x, y = ((a + k) / total).detach(), ((b + n - k) / total).detach()
         likelihood = log_poisson_mass(k, n * x) + log_poisson_mass(n - k, n * y) - log_poisson_mass(n, n)
         prior, posterior = log_beta_density(a, b, x, y), log_beta_density(a + k, b + n - k, x, y)
-        return (likelihood + prior - posterior).to(self.concentration1.dtype)
+        return self._inside_only(value, (likelihood + prior - posterior).to(self.concentration1.dtype))
 
     def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Counts of shape `sample_shape + batch_shape`."""

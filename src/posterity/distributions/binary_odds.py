@@ -5,17 +5,15 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn.functional import logsigmoid
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
-from posterity.distributions.parameters import BinaryProbability, exactly_one, is_plain
+from posterity.distributions.parameters import BinaryProbability, exactly_one
 from posterity.kernels import Source
 from posterity.kernels.guarded_logarithms import xlog1py, xlogy
-from posterity.kernels.incomplete_beta import widened
 from posterity.kernels.poisson_mass import deviance
-from posterity.kernels.samplers.noise import is_eager
+from posterity.kernels.reading import lies_within, readable
 
 
 class BinaryOdds(BinaryProbability, Distribution):
@@ -54,30 +52,36 @@ class BinaryOdds(BinaryProbability, Distribution):
     def _failure(self) -> Tensor:
         return (-self._param).sigmoid() if self._given == "logits" else 1 - self._param
 
-    def _wide_logarithms(self) -> tuple[Tensor, Tensor]:
-        """log(probs) and log(1 - probs), both finite, at least in float64."""
-        given = widened(self._param)
-        return (given.log(), torch.log1p(-given)) if self._given == "probs" else (logsigmoid(given), logsigmoid(-given))
+    def _logarithms(self, given: Tensor) -> tuple[Tensor, Tensor]:
+        if self._given == "probs":
+            return given.log(), torch.log1p(-given)
+        return logsigmoid(given), logsigmoid(-given)
+
+    def _is_uncertain(self) -> bool:
+        """Whether values can be read, and no probability is 0 or 1: both logarithms are finite."""
+        given = self._param
+        if not readable(given):
+            return False
+        info = torch.finfo(given.dtype)
+        least, greatest = (0.0, 1 - info.eps / 2) if self._given == "probs" else (-info.max, info.max)
+        return lies_within(given, least, greatest)
 
     def _is_moderate(self, source: Source) -> bool:
         """Whether uniform numbers of torch's own, multiples of 2^-24, resolve both probabilities to 2e-4 of each.
 
         Values are read: no where that is impossible, or means waiting.
         """
-        success = self._success
-        if not (source is None or isinstance(source, torch.Generator)) or not is_eager(success) or not success.is_cpu:
+        given = self._param
+        if not (source is None or isinstance(source, torch.Generator)) or not readable(given):
             return False
-        if success.numel() == 0:
-            return False
-        least, greatest = success.aminmax()
-        return least.item() > 3e-4 and greatest.item() < 1 - 3e-4
+        return lies_within(given, 3e-4, 1 - 3e-4) if self._given == "probs" else lies_within(given, -8.1, 8.1)
 
     def _log_odds_mass(self, successes: Tensor | float, failures: Tensor | float) -> Tensor:
         """`successes` log(probs) + `failures` log(1 - probs), exact where a probability is 0 or 1."""
         given = self._param
-        if self._given == "probs" and _is_undifferentiated(successes, failures, given):
-            mass: Tensor = torch.special.xlogy(successes, given) + torch.special.xlog1py(failures, -given)
-            return mass
+        if self._is_uncertain():
+            yes, no = self._logarithms(given)
+            return successes * yes + failures * no
         s, f = (v if isinstance(v, Tensor) else torch.full_like(given, v) for v in (successes, failures))
         if self._given == "probs":
             return xlogy(s, given) + xlog1py(f, -given)
@@ -85,12 +89,6 @@ class BinaryOdds(BinaryProbability, Distribution):
         yes = torch.where(s == 0, 0, s * logsigmoid(torch.where(s == 0, 0, given)))
         no = torch.where(f == 0, 0, f * logsigmoid(torch.where(f == 0, 0, -given)))
         return yes + no
-
-
-def _is_undifferentiated(*values: Tensor | float) -> bool:
-    if not is_plain() or forward_ad._current_level >= 0:
-        return False
-    return not torch.is_grad_enabled() or not any(isinstance(v, Tensor) and v.requires_grad for v in values)
 
 
 def binary_kl(p: BinaryOdds, q: BinaryOdds) -> Tensor:

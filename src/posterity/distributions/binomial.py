@@ -1,5 +1,7 @@
 """The binomial distribution, accurate for huge counts and in both tails."""
 
+import math
+from functools import partial
 from typing import Self
 
 import torch
@@ -7,18 +9,20 @@ from torch import Tensor
 from torch.types import _size
 
 from posterity.distributions.binary_odds import BinaryOdds, binary_kl
-from posterity.distributions.counts import SearchedCount
+from posterity.distributions.count_quantiles import ROUGH_LIMIT, count_quantile
+from posterity.distributions.counts import BoundedCount, outside_counts
 from posterity.distributions.expectation import expectation
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import log_prob_anywhere, register_kl
-from posterity.kernels import Source, betainc, betaincc, log_betainc, log_betaincc
-from posterity.kernels.incomplete_beta import widened
-from posterity.kernels.poisson_mass import factorials_suffice, log_poisson_mass
+from posterity.distributions.remembered import remembered
+from posterity.kernels import Source, log_betainc, log_betaincc
+from posterity.kernels.binomial_mass import binomial_terms, log_binomial_mass, quick_binomial_mass
+from posterity.kernels.finite_tails import finite_betainc, finite_betaincc
 from posterity.kernels.samplers import binomial
 from posterity.kernels.samplers.noise import is_eager
 
 
-class Binomial(SearchedCount, BinaryOdds, torch.distributions.Binomial):  # type: ignore[override]
+class Binomial(BoundedCount, BinaryOdds, torch.distributions.Binomial):  # type: ignore[override]
     r"""The number of successes among n trials, with mass $\binom{n}{k} p^k (1-p)^{n-k}$.
 
     Args:
@@ -53,19 +57,17 @@ class Binomial(SearchedCount, BinaryOdds, torch.distributions.Binomial):  # type
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of `value` successes, of shape `sample_shape + batch_shape`."""
-        k, n = self._checked_value(value, support=True).to(self.total_count.dtype), self.total_count
-        if factorials_suffice(n, self._success, self._failure):
-            count, trials = widened(k), widened(n)
-            others = trials - count
-            orders = torch.lgamma(trials + 1) - torch.lgamma(count + 1) - torch.lgamma(others + 1)
-            yes, no = self._wide_logarithms()
-            return (orders + count * yes + others * no).to(n.dtype)
-        whole = log_poisson_mass(n, n)
-        return log_poisson_mass(k, n * self._success) + log_poisson_mass(n - k, n * self._failure) - whole
+        k, logits = self._checked_value(value).to(self.total_count.dtype), self._given == "logits"
+        terms = remembered(self, _TERMS[logits], self.total_count, self._param)
+        mass = quick_binomial_mass(k, self.total_count, terms)
+        if mass is None:
+            self._checked_value(value, support=True)
+            mass = self._inside_only(k, log_binomial_mass(k, self.total_count, self._param, logits=logits))
+        return mass
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""
-        return self._tail(betaincc, value, 0.0, 1.0)
+        return self._tail(finite_betaincc, value, 0.0, 1.0)
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of P(X <= value)."""
@@ -73,19 +75,27 @@ class Binomial(SearchedCount, BinaryOdds, torch.distributions.Binomial):  # type
 
     def survival_function(self, value: Tensor) -> Tensor:
         """P(X > value)."""
-        return self._tail(betainc, value, 1.0, 0.0)
+        return self._tail(finite_betainc, value, 1.0, 0.0)
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of P(X > value)."""
         return self._tail(log_betainc, value, 0.0, -torch.inf)
 
+    def icdf(self, value: Tensor) -> Tensor:
+        """The least count whose cdf reaches the probability `value` in [0, 1]."""
+        skewness = (self._failure - self._success) * self.variance.rsqrt()
+        excess = (1 - 6 * self._success * self._failure) / self.variance
+        return count_quantile(self, self._checked_level(value), skewness, excess, Binomial._rough_prob)
+
     def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Counts of shape `sample_shape + batch_shape`."""
+        if self._given == "probs":
+            return binomial(self.total_count, self._param, sample_shape, source=generator)
         with torch.no_grad():
             # The rarer of the two outcomes is drawn: near 1 a probability has lost its digits.
             rare = torch.minimum(self._success, self._failure)
             drawn = binomial(self.total_count, rare, sample_shape, source=generator)
-            return torch.where(self._success <= self._failure, drawn, self.total_count - drawn)
+            return torch.where(self._param <= 0, drawn, self.total_count - drawn)
 
     @property
     def mean(self) -> Tensor:
@@ -103,8 +113,23 @@ class Binomial(SearchedCount, BinaryOdds, torch.distributions.Binomial):  # type
         return ((self.total_count + 1) * self._success).floor().minimum(self.total_count)
 
     def entropy(self) -> Tensor:
-        """Entropy in nats, of shape `batch_shape`, summed over the counts that carry the mass."""
-        return self._expectation(lambda k: -self.log_prob(k))
+        """Entropy in nats, of shape `batch_shape`, summed over the counts that carry the mass.
+
+        Where the variance is above 2^20 it is that of a normal, less a twelfth of the squared skewness, to 1e-12.
+        """
+        variance = self.variance
+        if not is_eager(variance):
+            return self._expectation(lambda k: -self.log_prob(k))
+        wide = variance > _WIDE
+        if not bool(wide.any()):
+            return self._expectation(lambda k: -self.log_prob(k))
+        spread = torch.where(wide, variance, 1)
+        skewness = (self._failure - self._success).square() / spread
+        series = 0.5 * (2 * math.pi * math.e * spread).log() - skewness / 12
+        if bool(wide.all()):
+            return series
+        narrow = Binomial(torch.where(wide, 0, self.total_count), validate_args=False, **{self._given: self._param})
+        return torch.where(wide, series, narrow.entropy())
 
     @classmethod
     def fit(cls, data: Tensor, weights: Tensor | None = None, total_count: Tensor | float = 1) -> Self:
@@ -127,12 +152,21 @@ class Binomial(SearchedCount, BinaryOdds, torch.distributions.Binomial):  # type
         fitted._check_values("data", data, fitted.support)
         return fitted
 
+    def _rough_prob(self, k: Tensor) -> Tensor:
+        n, logits = self.total_count, self._given == "logits"
+        mass = quick_binomial_mass(k, n, binomial_terms(n, self._param, logits=logits, limit=ROUGH_LIMIT))
+        return (log_binomial_mass(k, n, self._param, logits=logits) if mass is None else mass).exp()
+
     def _tail(self, function: object, value: Tensor, below: float, above: float) -> Tensor:
         k = self._checked_value(value).to(self.total_count.dtype).floor()
         inside = (k >= 0) & (k < self.total_count)
         a, b = torch.where(inside, k + 1, 1), torch.where(inside, self.total_count - k, 1)
         probability: Tensor = function(a, b, self._success, self._failure)  # type: ignore[operator]
-        return torch.where(inside, probability, torch.where(k < 0, below, above))
+        return torch.where(inside, probability, outside_counts(k, below, above))
+
+
+_WIDE = 2.0**20
+_TERMS = (partial(binomial_terms, logits=False), partial(binomial_terms, logits=True))
 
 
 @register_kl(Binomial, Binomial)

@@ -79,25 +79,28 @@ class Categorical(Distribution, torch.distributions.Categorical):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of the classes `value`, of shape `sample_shape + batch_shape`."""
-        index = self._checked_value(value, support=True).long().unsqueeze(-1)
-        shape = broadcast_shapes("value and batch", value=index.shape[:-1], batch=self.batch_shape)
-        return self.logits.expand(*shape, -1).gather(-1, index.expand(*shape, 1)).squeeze(-1)
+        value = self._checked_value(value, support=True)
+        checked = self._checks_values()
+        index = value.long() if checked else value.long().clamp(0, self._num_events - 1)
+        shape = broadcast_shapes("value and batch", value=index.shape, batch=self.batch_shape)
+        found = self.logits.expand(*shape, -1).gather(-1, index.expand(shape).unsqueeze(-1)).squeeze(-1)
+        return found if checked else self._inside_only(value, _of_numbers(value, found))
 
     def cdf(self, value: Tensor) -> Tensor:
         """Probability of an index at most `value`."""
-        return (self.probs * self._at_most(value)).sum(-1)
+        return _of_numbers(value, (self.probs * self._at_most(value)).sum(-1))
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of the probability of an index at most `value`."""
-        return _log_mass(self.logits, self._at_most(value))
+        return _of_numbers(value, _log_mass(self.logits, self._at_most(value)))
 
     def survival_function(self, value: Tensor) -> Tensor:
         """Probability of an index above `value`."""
-        return (self.probs * ~self._at_most(value)).sum(-1)
+        return _of_numbers(value, (self.probs * ~self._at_most(value)).sum(-1))
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of the probability of an index above `value`."""
-        return _log_mass(self.logits, ~self._at_most(value))
+        return _of_numbers(value, _log_mass(self.logits, ~self._at_most(value)))
 
     def icdf(self, value: Tensor) -> Tensor:
         """The least class index whose cdf reaches the probability `value` in [0, 1]."""
@@ -215,6 +218,12 @@ class _LogWeights(constraints.Constraint):
 _LOG_2 = math.log(2)
 _weights = _Weights()
 _log_weights = _LogWeights()
+
+
+def _of_numbers(value: Tensor | float, result: Tensor) -> Tensor:
+    """The result, but NaN where the value is."""
+    unknown = value.isnan() if isinstance(value, Tensor) else torch.full_like(result, value).isnan()
+    return torch.where(unknown, torch.nan, result)
 
 
 def _log_mass(logits: Tensor, mask: Tensor) -> Tensor:

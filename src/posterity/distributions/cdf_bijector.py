@@ -8,10 +8,10 @@ from torch.distributions import constraints
 
 from posterity.bijectors import Bijector
 from posterity.distributions.base import Distribution
+from posterity.distributions.bounded import scalar_base
 from posterity.distributions.gumbel import Gumbel
 from posterity.distributions.kumaraswamy import Kumaraswamy
 from posterity.distributions.normal import Normal
-from posterity.distributions.truncated import scalar_base
 from posterity.distributions.weibull import Weibull
 
 

@@ -1,6 +1,6 @@
 """A variable that is seen only within an interval: what lies beyond is recorded as the nearer end."""
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,12 +8,11 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
-from posterity.distributions.bounded import Bounded
+from posterity.distributions.bounded import Bounded, bounded, bounded_support, common_ends, holds
 from posterity.distributions.expectation import expectation
 from posterity.distributions.interval_mass import log_tails
 from posterity.distributions.kl import register_kl
 from posterity.distributions.supports import point_inside
-from posterity.distributions.truncated import bounded, bounded_support, common_ends, holds
 from posterity.kernels import Source
 
 
@@ -45,8 +44,6 @@ class Censored(Bounded):
         (tensor([0.3679, 0.1353]), tensor(0.8647))
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  # declared by torch's base
-
     def __init__(
         self,
         base_distribution: torch.distributions.Distribution,
@@ -72,11 +69,6 @@ class Censored(Bounded):
         """What the base's support and the interval have in common, the ends included."""
         # An end beyond the base's support has no mass, but is no error either.
         return bounded_support(self.base_dist, self.low, self.high, *common_ends(self.base_dist, self.low, self.high))
-
-    @property
-    def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether the base has reparameterised draws."""
-        return self.base_dist.has_rsample
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density between the ends and log mass at them, of shape `sample_shape + batch_shape`."""
@@ -145,16 +137,6 @@ class Censored(Bounded):
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws with gradients: those of the base between the ends, and of the ends at them."""
         return self._clip(self.base_dist.rsample(sample_shape, generator=generator))
-
-    @classmethod
-    def fit(cls, *args: object, **kwargs: object) -> NoReturn:
-        """Refused: the base's family is not known from the class."""
-        raise NotImplementedError(
-            "Censored.fit does not know the base's family: maximise the sum of log_prob over its parameters."
-        )
-
-    def _like(self) -> Tensor:
-        return self.base_dist._like()
 
     def _landmarks(self) -> Tensor:
         points = self.base_dist._landmarks()

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from posterity.distributions.gamma import Gamma, _kl_gamma_gamma
+from posterity.distributions.gamma import Gamma, ModerateTerms, _kl_gamma_gamma, moderate_terms
 from posterity.distributions.kl import register_kl
+from posterity.distributions.remembered import remembered
 
 
 class Chi2(Gamma, torch.distributions.Chi2):
@@ -38,12 +39,12 @@ class Chi2(Gamma, torch.distributions.Chi2):
     @property
     def concentration(self) -> Tensor:  # type: ignore[override]
         """`df / 2`."""
-        return 0.5 * self.df
+        return remembered(self, _half, self.df)
 
     @property
     def rate(self) -> Tensor:  # type: ignore[override]
         """One half."""
-        return torch.full_like(self.df, 0.5)
+        return remembered(self, _one_half, self.df)
 
     @classmethod
     def fit(cls, data: Tensor, weights: Tensor | None = None) -> Self:
@@ -62,6 +63,21 @@ class Chi2(Gamma, torch.distributions.Chi2):
     def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
         cls(data.new_ones(()))._check_values("data", data, constraints.positive)
         return {"df": (weights * data).sum(0).abs().clamp(min=1e-3)}
+
+    def _moderate_terms(self) -> ModerateTerms | None:
+        return remembered(self, _terms, self.df)
+
+
+def _terms(df: Tensor) -> ModerateTerms | None:
+    return moderate_terms(_half(df), _one_half(df))
+
+
+def _half(df: Tensor) -> Tensor:
+    return 0.5 * df
+
+
+def _one_half(df: Tensor) -> Tensor:
+    return torch.full_like(df, 0.5)
 
 
 register_kl(Chi2, Chi2)(_kl_gamma_gamma)

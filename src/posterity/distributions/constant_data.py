@@ -18,13 +18,22 @@ def refuse_constant(owner: str, data: Tensor, weights: Tensor) -> None:
     Example:
         >>> refuse_constant("Gamma", torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.5]))
     """
-    least = torch.where(weights > 0, data, torch.inf).amin(0)
-    greatest = torch.where(weights > 0, data, -torch.inf).amax(0)
-    if not torch._is_all_true(least < greatest):
+    if not torch._is_all_true(varies(data, weights)):
         raise ValueError(
             f"data of {owner}.fit must not be all alike, in no element of the batch: the likelihood has no maximum "
             "then. Give different draws, or fix the parameter that tells their spread."
         )
+
+
+def varies(data: Tensor, weights: Tensor) -> Tensor:
+    """Whether draws with a weight differ, for each element `[*batch_shape]`; their variance may be mere rounding.
+
+    Example:
+        >>> varies(torch.tensor([[1.0, 2.0], [1.0, 3.0]]), torch.tensor([[0.5], [0.5]]))
+        tensor([False,  True])
+    """
+    least = torch.where(weights > 0, data, torch.inf).amin(0)
+    return least < torch.where(weights > 0, data, -torch.inf).amax(0)
 
 
 def refuse_ends(owner: str, data: Tensor) -> None:

@@ -15,6 +15,7 @@ from posterity.distributions.uniform import Uniform
 from posterity.kernels import Source, log1mexp
 from posterity.kernels.box_cox import expm1_over, log1p_over
 from posterity.kernels.reading import lies_within, readable, records_gradient
+from posterity.kernels.tracing import expm1
 from posterity.kernels.uniform_cumulants import uniform_cgf, uniform_tilted_mean, uniform_tilted_variance
 
 
@@ -54,12 +55,12 @@ class ContinuousBernoulli(BinaryProbability, Distribution, torch.distributions.C
         x = self._checked_value(value, support=True)
         if self._is_moderate(x):
             tilt = _off_zero(self.logits)
-            return (tilt * x).sub_((torch.expm1(tilt).div_(tilt)).log_())
+            return self._inside_only(x, (tilt * x).sub_((torch.expm1(tilt).div_(tilt)).log_()))
         tilt = self._tilt()
         # From the end where the density is highest.
         distance = torch.where(tilt > 0, 1 - x, x)
         size = _size_of(tilt)
-        return -size * distance - uniform_cgf(-size)
+        return self._inside_only(x, -size * distance - uniform_cgf(-size))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support and 1 above it."""
@@ -166,19 +167,20 @@ class ContinuousBernoulli(BinaryProbability, Distribution, torch.distributions.C
 
     def _log_below(self, x: Tensor, rest: Tensor, tilt: Tensor) -> Tensor:
         """The logarithm of P(X <= x) with x = 1 - rest, for the given logits."""
-        inner = x > 0
-        log_x = torch.where(inner, x, 1).log()
+        none = x <= 0
+        log_x = torch.where(none, 1, x).log()
         # Towards a high upper end the growth exp(tilt) is taken out of both.
         growth = torch.where(tilt > 0, tilt, 0) * rest
         size = _size_of(tilt)
         below = log_x + uniform_cgf(-size * x) - uniform_cgf(-size) - growth
-        log_above = torch.where(rest > 0, rest, 1).log()
+        all_ = rest <= 0
+        log_above = torch.where(all_, 1, rest).log()
         falling = torch.where(tilt > 0, 0, -tilt) * x
         above = log_above + uniform_cgf(-size * rest) - uniform_cgf(-size) - falling
-        near_one = (above < -0.7) & (rest > 0)
+        near_one = (above < -0.7) & ~all_
         complement = log1mexp(torch.where(near_one, -above, 1))
-        result = torch.where(near_one, complement, torch.where(rest > 0, below, 0))
-        return torch.where(inner, result, -torch.inf)
+        result = torch.where(near_one, complement, torch.where(all_, 0, below))
+        return torch.where(none, -torch.inf, result)
 
     def _quantile(self, level: Tensor, rest: Tensor) -> Tensor:
         """The value at `level` = 1 - `rest`."""
@@ -187,12 +189,12 @@ class ContinuousBernoulli(BinaryProbability, Distribution, torch.distributions.C
         flat = torch.where(near, tilt, 0)
         steep = torch.where(near, 1, tilt)
         size = steep.abs()
-        fall = -torch.expm1(-size)
+        fall = -expm1(-size)
         # The end where the density is highest is at distance -log(1 - p fall) / size, p the probability between.
         p, q = torch.where(steep > 0, rest, level), torch.where(steep > 0, level, rest)
         from_end = -torch.where(p < 0.5, torch.log1p(-p * fall), (q + p * (-size).exp()).log()) / size
         # Seen from the other end, where q is small against exp(-size).
-        growth = q * torch.expm1(size.clamp(max=80))
+        growth = q * expm1(size.clamp(max=80))
         beyond = torch.log1p(growth.clamp(max=1)) / size
         distance = torch.where(growth < 1, 1 - beyond, from_end)
         from_other = torch.where(growth < 1, beyond, 1 - from_end)

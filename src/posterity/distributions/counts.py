@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from posterity.distributions.base import Distribution
-from posterity.distributions.quantiles import integer_quantile
 
 
 class BoundedCount(Distribution):
@@ -35,9 +34,6 @@ class BoundedCount(Distribution):
         return values.expand((-1, *self.batch_shape)) if expand else values
 
 
-class SearchedCount(BoundedCount):
-    """A bounded count whose cdf has a closed form, in which quantiles are searched for."""
-
-    def icdf(self, value: Tensor) -> Tensor:
-        """The least count whose cdf reaches the probability `value` in [0, 1]."""
-        return integer_quantile(self, self._checked_level(value))
+def outside_counts(value: Tensor, below: float, above: float) -> Tensor:
+    """What a tail is at values beyond the support: `below` at negative ones, `above` at others, and NaN at NaN."""
+    return torch.where(value < 0, below, torch.where(value >= 0, above, value))

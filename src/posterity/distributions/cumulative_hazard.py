@@ -2,11 +2,11 @@
 
 from abc import abstractmethod
 
-import torch
 from torch import Tensor
 
 from posterity.distributions.base import Distribution
 from posterity.kernels import log1mexp
+from posterity.kernels.tracing import expm1
 
 
 class CumulativeHazard(Distribution):
@@ -21,7 +21,7 @@ class CumulativeHazard(Distribution):
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support and 1 above it."""
-        return -torch.expm1(-self._hazard(value))
+        return -expm1(-self._hazard(value))
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of P(X <= value)."""

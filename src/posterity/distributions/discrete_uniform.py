@@ -70,7 +70,7 @@ class DiscreteUniform(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
-        return -self._size.log() + torch.zeros_like(value, dtype=self.low.dtype)
+        return self._inside_only(value, 0 * value - self._size.log())
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""

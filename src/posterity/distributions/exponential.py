@@ -40,7 +40,8 @@ class Exponential(Distribution, torch.distributions.Exponential):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        return torch.addcmul(self.rate.log(), self.rate, self._checked_value(value, support=True), value=-1)
+        value = self._checked_value(value, support=True)
+        return self._inside_only(value, torch.addcmul(self.rate.log(), self.rate, value, value=-1))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""

@@ -62,7 +62,9 @@ class ExponentiallyModifiedGaussian(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        return self.rate.log() + _log_tilted_tail(*self._standardised(value, support=True))
+        z, rate = self._standardised(value, support=True)
+        # From the distance itself: through z the gradients of a far value would cancel.
+        return self.rate.log() + _log_tilted_tail(z, rate, self.rate * (value - self.loc))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""
@@ -135,12 +137,13 @@ _LOG_ROOT_TAU = 0.5 * math.log(2 * math.pi)
 _NUM_NODES = 16
 
 
-def _log_tilted_tail(z: Tensor, rate: Tensor) -> Tensor:
-    r"""Log of $e^{rate^2 / 2 - rate z} \Phi(z - rate)$: the density over the rate."""
+def _log_tilted_tail(z: Tensor, rate: Tensor, decline: Tensor | None = None) -> Tensor:
+    r"""Log of $e^{rate^2 / 2 - rate z} \Phi(z - rate)$: the density over the rate; `decline` is rate z where known."""
     # The same as the normal density times a Mills ratio, which keeps its digits on the left.
     left = z < rate
     near = -0.5 * z.square() - _LOG_ROOT_TAU + mills_ratio(torch.where(left, rate - z, 0)).log()
-    far = rate * (0.5 * rate - torch.where(left, 0, z)) + log_ndtr(torch.where(left, 0, z - rate))
+    decline = rate * torch.where(left, 0, z) if decline is None else torch.where(left, 0, decline)
+    far = 0.5 * rate.square() - decline + log_ndtr(torch.where(left, 0, z - rate))
     return torch.where(left, near, far)
 
 

@@ -1,5 +1,7 @@
 """The F-distribution of Fisher and Snedecor: ratios of mean squares."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.distributions import constraints
@@ -10,10 +12,11 @@ from posterity.distributions.beta import MODERATE, log_beta
 from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.distributions.quantiles import follow_quantile
+from posterity.distributions.remembered import remembered
 from posterity.kernels import Source, betainc, betaincc, log_betainc, log_betaincc
 from posterity.kernels.incomplete_beta import log_beta_density, widened
 from posterity.kernels.inverse_incomplete_beta import quantile_log_odds
-from posterity.kernels.reading import lies_within, readable
+from posterity.kernels.reading import all_finite, lies_within, readable
 from posterity.kernels.samplers import log_standard_gamma
 from posterity.kernels.samplers.gamma_sampler import gamma_ratio_terms
 from posterity.kernels.stirling import HALF_LOG_TAU, log_minus_digamma, stirling_error
@@ -50,18 +53,14 @@ class FisherSnedecor(Distribution, torch.distributions.FisherSnedecor):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
-        if (
-            readable(self.df1, self.df2, value)
-            and all(lies_within(df, 0.0, 2 * MODERATE[value.dtype]) for df in (self.df1, self.df2))
-            and lies_within(value, 0.0, 1e30)
-        ):
-            a, b, x = 0.5 * widened(self.df1), 0.5 * widened(self.df2), widened(value)
-            odds = (a / b) * x
-            return (a * odds.log() - x.log() - (a + b) * odds.log1p() - log_beta(a, b)).to(value.dtype)
+        if readable(value, self.df1):
+            terms = remembered(self, _moderate_terms, self.df1, self.df2)
+            if terms is not None and all_finite(density := _moderate_density(terms, value)):
+                return density
         a, b, u, complement, _ = self._as_beta(value)
-        # du / dx is u (1 - u) / x, and at 0 the ratio df1 / df2.
-        rate = torch.where(value > 0, u * complement / torch.where(value > 0, widened(value), 1), a / b)
-        return (log_beta_density(a, b, u, complement.detach()) + rate.log()).to(self._dtype(value))
+        # du / dx is the ratio df1 / df2 times the square of the complement.
+        density = log_beta_density(a, b, u, complement.detach()) + (a / b).log() + 2 * complement.log()
+        return self._inside_only(value, torch.where(value == torch.inf, -torch.inf, density).to(self._dtype(value)))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""
@@ -149,4 +148,31 @@ class FisherSnedecor(Distribution, torch.distributions.FisherSnedecor):
         value = self._checked_value(value)
         a, b, x = torch.broadcast_tensors(0.5 * widened(self.df1), 0.5 * widened(self.df2), widened(value))
         ratio = (a / b) * x.clamp(0, 1e300)
-        return a, b, ratio / (1 + ratio), 1 / (1 + ratio), self._dtype(value)
+        complement = 1 / (1 + ratio)
+        # Each form where its derivative subtracts nothing.
+        return a, b, torch.where(ratio < 1, ratio / (1 + ratio), 1 - complement), complement, self._dtype(value)
+
+
+class _ModerateTerms(NamedTuple):
+    """What the log density of moderate degrees of freedom takes from them, in double precision."""
+
+    ratio: Tensor
+    exponent: Tensor
+    power: Tensor
+    constant: Tensor
+
+
+def _moderate_terms(df1: Tensor, df2: Tensor) -> _ModerateTerms | None:
+    """These terms, or None where they are too large, or cannot be read."""
+    if not readable(df1, df2) or not all(lies_within(df, 0.0, 2 * MODERATE[df.dtype]) for df in (df1, df2)):
+        return None
+    a, b = 0.5 * widened(df1), 0.5 * widened(df2)
+    ratio = a / b
+    return _ModerateTerms(ratio, a - 1, -(a + b), a * ratio.log() - log_beta(a, b))
+
+
+def _moderate_density(terms: _ModerateTerms, value: Tensor) -> Tensor:
+    """The log density inside the support for moderate degrees of freedom; not finite at 0 and outside."""
+    x = widened(value)
+    density = torch.addcmul(terms.constant, terms.exponent, x.log())
+    return density.addcmul_(terms.power, (terms.ratio * x).log1p_()).to(value.dtype)

@@ -1,6 +1,6 @@
 """The gate of a distribution with an extra zero: the probability of that zero, given as such or as log odds."""
 
-from typing import Any, NoReturn, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,12 +9,13 @@ from torch.distributions.utils import lazy_property
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.bounded import scalar_base
+from posterity.distributions.on_base import OnBase
 from posterity.distributions.parameters import broadcast_parameters, exactly_one
-from posterity.distributions.truncated import scalar_base
 from posterity.kernels import Key, Source, uniform
 
 
-class GatedDistribution(Distribution):
+class GatedDistribution(OnBase):
     """What distributions that are zero with the probability `gate` have in common.
 
     Attributes:
@@ -25,6 +26,7 @@ class GatedDistribution(Distribution):
 
     arg_constraints = {"gate": constraints.unit_interval, "gate_logits": constraints.real}  # noqa: RUF012  # declared by torch's base
     has_rsample = False
+    _instead_of_fit = "maximise the sum of log_prob over its parameters and the gate."
 
     def __init__(
         self,
@@ -56,23 +58,6 @@ class GatedDistribution(Distribution):
     def gate_logits(self) -> Tensor:
         """Log odds of the gate."""
         return self.gate.log() - torch.log1p(-self.gate)
-
-    def expand(self, batch_shape: _size, _instance: Any = None) -> Self:
-        """The same distribution with its batch broadcast to `batch_shape`; no memory is copied."""
-        new = super().expand(batch_shape, _instance)
-        new.base_dist = self.base_dist.expand(new.batch_shape)
-        return new
-
-    @classmethod
-    def fit(cls, *args: object, **kwargs: object) -> NoReturn:
-        """Refused: the base's family is not known from the class."""
-        raise NotImplementedError(
-            f"{cls.__name__}.fit does not know the base's family: maximise the sum of log_prob over its parameters and "
-            "the gate."
-        )
-
-    def _like(self) -> Tensor:
-        return self.base_dist._like()
 
     def _log_gate(self) -> tuple[Tensor, Tensor]:
         """Logs of the probabilities that the gate is taken and that it is not."""

@@ -11,6 +11,7 @@ from posterity.distributions.endpoints import between
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.kernels import Source, log1mexp
 from posterity.kernels.box_cox import expm1_over, log1p_over
+from posterity.kernels.elementwise import elementwise
 from posterity.kernels.lgamma1p import lgamma1p_bend, lgamma1p_over
 
 _EULER = 0.57721566490153286
@@ -71,12 +72,12 @@ class GeneralizedExtremeValue(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`; -inf at an end without density."""
-        inside, y = self._reduced(value, support=True)
+        outside, y = self._reduced(value, support=True)
         # Where exp(-y) overflows, at the lower end.
-        inside = inside & (y > -torch.inf)
-        y = torch.where(inside, y, 0)
+        outside = outside | y.isneginf()
+        y = torch.where(outside, 0, y)
         inner = -(1 + self.concentration) * y - (-y).exp() - self.scale.log()
-        return torch.where(inside, inner, -torch.inf)
+        return torch.where(outside, -torch.inf, inner)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""
@@ -155,15 +156,27 @@ class GeneralizedExtremeValue(Distribution):
 
     def _log_odds(self, value: Tensor) -> Tensor:
         """-log cdf, from 0 above the support to infinity below it."""
-        inside, y = self._reduced(value)
+        outside, y = self._reduced(value)
         below = self._checked_value(value) < self.loc
-        return torch.where(inside, (-y).exp(), torch.where(below, torch.inf, 0))
+        return torch.where(outside, torch.where(below, torch.inf, 0), (-y).exp())
 
     def _reduced(self, value: Tensor, *, support: bool = False) -> tuple[Tensor, Tensor]:
-        """Whether the value lies inside the support, and y = log(1 + concentration z) / concentration there."""
+        """Whether the value lies outside the support, and y = log(1 + concentration z) / concentration inside it."""
         z = (self._checked_value(value, support=support) - self.loc) / self.scale
-        inside = self.concentration * z > -1
-        return inside, log1p_over(self.concentration, torch.where(inside, z, 0))
+        w = self.concentration * z
+        outside, far = w <= -1, w > 1
+        near = log1p_over(self.concentration, torch.where(outside | far, 0, z))
+        tail = _log1p_over(torch.where(far, self.concentration, 1), torch.where(far, z, 1))
+        return outside, torch.where(far, tail, near)
+
+
+@elementwise(
+    lambda power, x, value: (x / (1 + power * x) - value) / power,
+    lambda power, x, value: 1 / (1 + power * x),
+)
+def _log1p_over(power: Tensor, x: Tensor) -> Tensor:
+    """`log1p_over` away from a power of 0, with derivatives that do not square x, which may overflow."""
+    return torch.log1p(power * x) / power
 
 
 _BELOW_1 = 1 - 1e-6

@@ -1,6 +1,7 @@
 """The generalised Pareto distribution: what excesses over a high threshold tend to."""
 
-from typing import Self
+import math
+from typing import Self, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from posterity.distributions.fitting import fit_data, maximum_likelihood
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.kernels import Source
 from posterity.kernels.box_cox import expm1_over, log1p_over
+from posterity.kernels.reading import lies_within, readable
 
 
 class GeneralizedPareto(CumulativeHazard, torch.distributions.GeneralizedPareto):
@@ -60,7 +62,11 @@ class GeneralizedPareto(CumulativeHazard, torch.distributions.GeneralizedPareto)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        z = (self._checked_value(value, support=True) - self.loc) / self.scale
+        value = self._checked_value(value)
+        z = (value - self.loc) / self.scale
+        if readable(z, self.concentration) and lies_within(self.concentration, 0.0, math.inf) and _has_no_negative(z):
+            return -(1 + self.concentration) * log1p_over(self.concentration, z) - self.scale.log()
+        self._check_values("value", value, cast(constraints.Constraint, self.support))
         outside = (z < 0) | (self.concentration * z < -1)
         y = log1p_over(self.concentration, self._before_end(z))
         density = -(1 + self.concentration) * y - self.scale.log()
@@ -143,6 +149,10 @@ class GeneralizedPareto(CumulativeHazard, torch.distributions.GeneralizedPareto)
         z = (value - self.loc) / self.scale
         beyond = (self.concentration < 0) & (value >= self._end())
         return torch.where(beyond, torch.inf, log1p_over(self.concentration, self._before_end(z)))
+
+
+def _has_no_negative(z: Tensor) -> bool:
+    return lies_within(z, -math.ulp(0.0), torch.finfo(z.dtype).max)
 
 
 class _Excess(GeneralizedPareto):

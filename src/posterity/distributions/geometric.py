@@ -1,6 +1,6 @@
 """The geometric distribution of failures before the first success."""
 
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor
@@ -12,7 +12,9 @@ from posterity.distributions.binary_odds import BinaryOdds, binary_entropy, bina
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.kernels import Source, log1mexp
+from posterity.kernels.elementwise import in_blocks
 from posterity.kernels.samplers import exponential
+from posterity.kernels.tracing import expm1
 
 
 class Geometric(BinaryOdds, torch.distributions.Geometric):
@@ -48,11 +50,12 @@ class Geometric(BinaryOdds, torch.distributions.Geometric):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of `value` failures, of shape `sample_shape + batch_shape`."""
         k = self._checked_value(value, support=True).to(self._param.dtype)
-        return self._log_odds_mass(1.0, k)
+        mass = in_blocks(self._trials, k, self._param) if self._is_uncertain() else self._log_odds_mass(1.0, k)
+        return self._inside_only(k, mass)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""
-        return -torch.expm1(self.log_survival_function(value))
+        return -expm1(self.log_survival_function(value))
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of P(X <= value)."""
@@ -81,11 +84,14 @@ class Geometric(BinaryOdds, torch.distributions.Geometric):
 
     def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Counts of shape `sample_shape + batch_shape`: whole parts of exponential waiting times."""
+        if self._is_moderate(generator):
+            given = self._param.detach()
+            step = torch.log1p(-given) if self._given == "probs" else logsigmoid(-given)
+            level = given.new_empty(self._extended_shape(sample_shape))
+            # As `_open_uniform`, without its case distinctions.
+            level.uniform_(torch.finfo(given.dtype).eps / 8, 1.0, generator=cast(torch.Generator | None, generator))
+            return level.log_().div_(step).floor_()
         with torch.no_grad():
-            if self._is_moderate(generator):
-                given = self._param
-                step = torch.log1p(-given) if self._given == "probs" else logsigmoid(-given)
-                return self._open_uniform(sample_shape, generator).log_().div_(step).floor_()
             rate = -self._log_odds_mass(0.0, 1.0)
             waiting = exponential(self._extended_shape(sample_shape), source=generator, like=rate)
             return (waiting.to(rate.dtype) / rate).floor().clamp(max=torch.finfo(rate.dtype).max)
@@ -128,6 +134,10 @@ class Geometric(BinaryOdds, torch.distributions.Geometric):
         fitted = cls(probs=1 / (1 + (weights * data).sum(0).abs()))
         fitted._check_values("data", data, cls.support)
         return fitted
+
+    def _trials(self, failures: Tensor, given: Tensor) -> Tensor:
+        yes, no = self._logarithms(given)
+        return torch.addcmul(yes, failures, no)
 
     def _short(self, count: Tensor, level: Tensor) -> Tensor:
         return torch.where(level < 0.5, self.cdf(count) < level, self.survival_function(count) > 1 - level)

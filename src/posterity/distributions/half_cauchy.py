@@ -49,8 +49,8 @@ class HalfCauchy(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        stretch = root_stretch(self._checked_value(value, support=True), self.scale)
-        return stretch.log().mul_(-2).add_(math.log(2 / math.pi))
+        value = self._checked_value(value, support=True)
+        return self._inside_only(value, root_stretch(value, self.scale).log().mul_(-2).add_(math.log(2 / math.pi)))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""

@@ -47,8 +47,10 @@ class HalfNormal(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        z = self._checked_value(value, support=True) / self.scale
-        return torch.addcmul(self.scale.log().neg_().add_(0.5 * math.log(2 / math.pi)), z, z, value=-0.5)
+        value = self._checked_value(value, support=True)
+        z = value / self.scale
+        offset = self.scale.log().neg_().add_(0.5 * math.log(2 / math.pi))
+        return self._inside_only(value, torch.addcmul(offset, z, z, value=-0.5))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""

@@ -57,8 +57,8 @@ class HalfStudentT(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        z = self._checked_value(value, support=True) / self.scale
-        return log_t_density(self.df, z) + math.log(2) - self.scale.log()
+        value = self._checked_value(value, support=True)
+        return self._inside_only(value, log_t_density(self.df, value / self.scale) + math.log(2) - self.scale.log())
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""

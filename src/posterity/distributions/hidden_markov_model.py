@@ -19,6 +19,7 @@ from posterity.distributions.markov_chain import (
     sample_backwards,
     sample_chain,
 )
+from posterity.distributions.missing_steps import checked_mask
 from posterity.distributions.parameters import broadcast_shapes
 from posterity.distributions.supports import point_inside
 from posterity.kernels import Source
@@ -263,7 +264,7 @@ class HiddenMarkovModel(Distribution):
         value = value.expand(*batch, *value.shape[value.dim() - 1 - rank :])
         seen = None
         if mask is not None:
-            seen = ~self._checked_mask(mask, batch)
+            seen = ~checked_mask("HiddenMarkovModel", mask, torch.Size((*batch, self.num_steps)))
             # Before the density: what is missing must not reach the gradient as NaN.
             inside = point_inside(self.observation_distribution)
             inside = inside.select(-1 - rank, 0)
@@ -278,22 +279,6 @@ class HiddenMarkovModel(Distribution):
         if seen is not None:
             log_emission = torch.where(seen.movedim(-1, 0).unsqueeze(-1), log_emission, 0)
         return self.initial_distribution.logits, self._log_transition(len(batch) - len(self.batch_shape)), log_emission
-
-    def _checked_mask(self, mask: Tensor, batch: torch.Size) -> Tensor:
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-            raise TypeError(
-                f"mask of HiddenMarkovModel must be a bool tensor, True where data are missing, not {kind}."
-            )
-        shape = broadcast_shapes(
-            "mask and observations", mask=mask.shape, observations=torch.Size((*batch, self.num_steps))
-        )
-        if shape != (*batch, self.num_steps):
-            raise ValueError(
-                f"mask of shape {tuple(mask.shape)} does not fit observations of shape {(*batch, self.num_steps)} "
-                "before their events."
-            )
-        return mask.expand(shape)
 
     def _step_moments(self) -> tuple[Tensor, Tensor, Tensor]:
         """Probabilities of the states, and means and variances of emissions, `[*batch, num_steps, K, *event]`."""

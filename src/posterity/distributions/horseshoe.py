@@ -49,8 +49,10 @@ class Horseshoe(Distribution):
         """Log density at `value`, of shape `sample_shape + batch_shape`; infinite at 0."""
         value = self._checked_value(value, support=True)
         # In double precision, in which squares of float32 numbers neither underflow nor overflow.
-        z = widened(value / self.scale).clamp(-1e150, 1e150)
-        density = log_exp1e(0.5 * z.square()) - 0.5 * math.log(2 * math.pi**3)
+        z = widened(value / self.scale).abs()
+        # Where squares overflow even there, the density falls with them.
+        beyond = z.clamp(min=_LARGE).log() - math.log(_LARGE)
+        density = log_exp1e(0.5 * z.clamp(max=_LARGE).square()) - 2 * beyond - 0.5 * math.log(2 * math.pi**3)
         return density.to(torch.promote_types(value.dtype, self.scale.dtype)) - self.scale.log()
 
     def cdf(self, value: Tensor) -> Tensor:
@@ -130,5 +132,6 @@ class Horseshoe(Distribution):
         return horseshoe_tail(z.abs().clamp(min=torch.finfo(z.dtype).tiny))
 
 
+_LARGE = 1e150
 # Of the standard horseshoe: the integral of its definition, by quadrature in 25 digits.
 _ENTROPY = 2.1098718360616477247

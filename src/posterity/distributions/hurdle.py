@@ -8,10 +8,11 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.bounded import holds
 from posterity.distributions.gates import GatedDistribution, log_mix, two_sources
 from posterity.distributions.kl import kl_divergence, register_kl
 from posterity.distributions.supports import point_inside, support_ends
-from posterity.distributions.truncated import Truncated, holds
+from posterity.distributions.truncated import Truncated
 from posterity.kernels import Source
 
 

@@ -1,6 +1,6 @@
 """Batch dimensions read as one event of independent entries."""
 
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -9,10 +9,11 @@ from torch.types import _size
 
 from posterity.distributions.base import Distribution
 from posterity.distributions.kl import kl_divergence, register_kl
+from posterity.distributions.on_base import OnBase
 from posterity.kernels import Source
 
 
-class Independent(Distribution, torch.distributions.Independent[Distribution]):
+class Independent(OnBase, torch.distributions.Independent[Distribution]):
     """The rightmost batch dimensions of a distribution, made part of one event.
 
     The cdf is the joint one, P(every entry <= its own value), and the survival function likewise P(every
@@ -33,6 +34,8 @@ class Independent(Distribution, torch.distributions.Independent[Distribution]):
         >>> d.batch_shape, d.event_shape, d.log_prob(torch.zeros(3)).shape
         (torch.Size([4]), torch.Size([3]), torch.Size([4]))
     """
+
+    _instead_of_fit = "fit that of the entries, then use to_event()."
 
     def __init__(
         self,
@@ -61,10 +64,8 @@ class Independent(Distribution, torch.distributions.Independent[Distribution]):
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Self:
         """The same distribution with its batch broadcast to `batch_shape`; no memory is copied."""
-        batch_shape = self._checked_expansion(batch_shape)
-        new = self._bare_copy(_instance)
-        new.base_dist = self.base_dist.expand(batch_shape + self.event_shape[: self.reinterpreted_batch_ndims])
-        new._batch_shape = batch_shape
+        new = Distribution.expand(self, batch_shape, _instance)
+        new.base_dist = self.base_dist.expand(new.batch_shape + self.event_shape[: self.reinterpreted_batch_ndims])
         return new
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -108,16 +109,6 @@ class Independent(Distribution, torch.distributions.Independent[Distribution]):
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws through which gradients reach the parameters, where the base has them."""
         return self.base_dist.rsample(sample_shape, generator=generator)
-
-    @classmethod
-    def fit(cls, data: Tensor, weights: Tensor | None = None) -> NoReturn:
-        """Refused: the family of the entries is not known from the class."""
-        raise NotImplementedError(
-            "Independent.fit does not know the family of the entries: fit that, then use to_event()."
-        )
-
-    def _like(self) -> Tensor:
-        return self.base_dist._like()
 
     def _sum(self, entries: Tensor) -> Tensor:
         return _sum_rightmost(entries, self.reinterpreted_batch_ndims)

@@ -52,9 +52,10 @@ class InverseGamma(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        inside, y = self._inverse(self._checked_value(value, support=True))
+        value = self._checked_value(value, support=True)
+        inside, y = self._inverse(value)
         density = log_gamma_density(self.concentration, y) + 2 * y.log() - self.rate.log()
-        return torch.where(inside, density, -torch.inf)
+        return torch.where(inside & (value != torch.inf), density, -torch.inf)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""
@@ -138,8 +139,8 @@ class InverseGamma(Distribution):
     def _inverse(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """Whether the value lies in the support, and where the gamma variable is then."""
         value = self._checked_value(value)
-        # Below this the gamma variable would overflow.
-        inside = value > self.rate / torch.finfo(self.rate.dtype).max
+        # Below this the gamma variable would overflow. A NaN is inside, where it stays NaN.
+        inside = ~(value <= self.rate / torch.finfo(self.rate.dtype).max)
         return inside, self.rate / torch.where(inside, value, self.rate)
 
 

@@ -53,11 +53,11 @@ class InverseGaussian(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
-        inside = value > 0
-        x = torch.where(inside, value, 1)
+        outside = (value <= 0) | value.isposinf()
+        x = torch.where(outside, 1, value)
         near, _ = self._scores(x)
         density = 0.5 * (self.concentration.log() - math.log(2 * math.pi) - 3 * x.log() - near.square())
-        return torch.where(inside, density, -torch.inf)
+        return torch.where(outside, -torch.inf, density)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""
@@ -145,15 +145,16 @@ class InverseGaussian(Distribution):
 
     def _scores(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """Normal scores sqrt(lambda / x) (x / mu - 1) and, with a plus, the reflected one."""
-        root = (self.concentration / value).sqrt()
-        return root * ((value - self.loc) / self.loc), root * ((value + self.loc) / self.loc)
+        # Not the root of the inverse ratio, whose derivative divides by a square that may overflow.
+        length = self.loc * (value / self.concentration).sqrt()
+        return (value - self.loc) / length, (value + self.loc) / length
 
     def _log_tails(self, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Whether the value is low, the log cdf there, and the log survival function elsewhere."""
         value = self._checked_value(value)
         info = torch.finfo(self.loc.dtype)
-        inside = (value > 0) & (value < info.max)
-        near, reflected = self._scores(torch.where(inside, value, 1))
+        outside = (value <= 0) | (value >= info.max)
+        near, reflected = self._scores(torch.where(outside, 1, value))
         low = near < _SWITCH
         # The normal density at both scores differs by the factor exp(2 lambda / mu) of the reflection.
         left = torch.where(low, near, _SWITCH)
@@ -167,8 +168,8 @@ class InverseGaussian(Distribution):
         )
         apart = mills_ratio(right) - mills_ratio(right + torch.where(close, 1, gap))
         upper = torch.where(close, integral, apart).log() - 0.5 * right.square() - 0.5 * math.log(2 * math.pi)
-        low = torch.where(inside, low, value <= 0)
-        return low, torch.where(inside, lower, -torch.inf), torch.where(inside, upper, -torch.inf)
+        low = torch.where(outside, value <= 0, low)
+        return low, torch.where(outside, -torch.inf, lower), torch.where(outside, -torch.inf, upper)
 
 
 # Of the normal score: below it the lower tail is a sum, above it the upper tail is a difference that is kept whole.

@@ -108,7 +108,7 @@ def has_closed_form(p: torch.distributions.Distribution, q: torch.distributions.
         return False
     ranks = [getattr(d, "reinterpreted_batch_ndims", 0) for d in (p, q)]
     if any(ranks):
-        return ranks[0] == ranks[1] and has_closed_form(p.base_dist, q.base_dist)  # type: ignore[attr-defined]
+        return ranks[0] == ranks[1] and has_closed_form(p.base_dist, q.base_dist)
     if (type(p), type(q)) in _FORMULAS:
         return True
     return torch.distributions.kl._dispatch_kl(type(p), type(q)) is not NotImplemented  # type: ignore[no-untyped-call]

@@ -14,6 +14,7 @@ from posterity.distributions.location_scale import located
 from posterity.distributions.normal import Normal
 from posterity.distributions.parameters import is_plain
 from posterity.kernels import Source, uniform
+from posterity.kernels.tracing import expm1
 
 
 class Laplace(Distribution, torch.distributions.Laplace):
@@ -154,7 +155,7 @@ def _kl_laplace_laplace(p: Laplace, q: Laplace) -> Tensor:
     ratio = p.scale / q.scale
     r = ratio.log()
     distance = (p.loc - q.loc).abs()
-    return distance / q.scale + ratio * torch.expm1(-distance / p.scale) + torch.expm1(r) - r
+    return distance / q.scale + ratio * expm1(-distance / p.scale) + expm1(r) - r
 
 
 @register_kl(Laplace, Normal)

@@ -55,9 +55,9 @@ class Levy(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`; minus infinity at `loc`."""
         distance = (self._checked_value(value, support=True) - self.loc) / self.scale
-        inside = distance > 0
-        log_prob = _standard_log_density(torch.where(inside, distance, 1)) - self.scale.log()
-        return torch.where(inside, log_prob, -torch.inf)
+        outside = distance <= 0
+        log_prob = _standard_log_density(torch.where(outside, 1, distance)) - self.scale.log()
+        return torch.where(outside, -torch.inf, log_prob)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""
@@ -153,7 +153,8 @@ class Levy(Distribution):
 
     def _normal_size(self, value: Tensor) -> Tensor:
         distance = (self._checked_value(value) - self.loc) / self.scale
-        return torch.where(distance > 0, torch.where(distance > 0, distance, 1).rsqrt(), torch.inf)
+        below = distance <= 0
+        return torch.where(below, torch.inf, torch.where(below, 1, distance).rsqrt())
 
 
 def _standard_log_density(x: Tensor) -> Tensor:

@@ -21,8 +21,9 @@ from posterity.distributions.kalman import (
     predicted,
     smoothed,
 )
-from posterity.distributions.lifted import Lifted
+from posterity.distributions.missing_steps import checked_mask
 from posterity.distributions.parameters import broadcast_shapes
+from posterity.distributions.state_space_parameters import gaussian, matrix_sizes, of_steps
 from posterity.kernels import Source, normal
 
 _TIMED = ("transition_matrix", "transition_noise", "observation_matrix", "observation_noise")
@@ -89,13 +90,13 @@ class LinearGaussianStateSpace(Distribution):
                 f"time_varying of LinearGaussianStateSpace takes names among {_TIMED}, not {sorted(unknown)}."
             )
         self.num_steps, self.time_varying = num_steps, tuple(time_varying)
-        state, seen = _matrix_sizes(transition_matrix, observation_matrix)
+        state, seen = matrix_sizes(transition_matrix, observation_matrix)
         given = {
             "transition_matrix": ((transition_matrix, 2),),
-            "transition_noise": _gaussian("transition_noise", transition_noise, state),
+            "transition_noise": gaussian("transition_noise", transition_noise, state),
             "observation_matrix": ((observation_matrix, 2),),
-            "observation_noise": _gaussian("observation_noise", observation_noise, seen),
-            "initial": _gaussian("initial", initial, state),
+            "observation_noise": gaussian("observation_noise", observation_noise, seen),
+            "initial": gaussian("initial", initial, state),
         }
         timed = {name: [(self._steps_first(name, t, rank), rank) for t, rank in parts] for name, parts in given.items()}
         batch_shape = broadcast_shapes(
@@ -106,9 +107,9 @@ class LinearGaussianStateSpace(Distribution):
         (h, _), (shift, _), (r, _) = *timed["observation_matrix"], *timed["observation_noise"]
         mean, root = (t for t, _ in timed["initial"])
         # Square roots of covariances; T - 1 transitions, T observations.
-        self._transition = Transition(*_of_steps((f, drift, q), num_steps - 1, batch_shape))
-        self._observation = Observation(*_of_steps((h, shift, r), num_steps, batch_shape))
-        self._initial = Moments(*_of_steps((mean, root), 1, batch_shape))
+        self._transition = Transition(*of_steps((f, drift, q), num_steps - 1, batch_shape))
+        self._observation = Observation(*of_steps((h, shift, r), num_steps, batch_shape))
+        self._initial = Moments(*of_steps((mean, root), 1, batch_shape))
         Distribution.__init__(self, batch_shape, (num_steps, seen), validate_args=validate_args)
 
     def __repr__(self) -> str:
@@ -122,9 +123,9 @@ class LinearGaussianStateSpace(Distribution):
         """The same model with its batch broadcast to `batch_shape`; no memory is copied."""
         batch_shape = self._checked_expansion(batch_shape)
         new = self._bare_copy(_instance)
-        new._transition = Transition(*_of_steps(self._transition, self.num_steps - 1, batch_shape))
-        new._observation = Observation(*_of_steps(self._observation, self.num_steps, batch_shape))
-        new._initial = Moments(*_of_steps(self._initial, 1, batch_shape))
+        new._transition = Transition(*of_steps(self._transition, self.num_steps - 1, batch_shape))
+        new._observation = Observation(*of_steps(self._observation, self.num_steps, batch_shape))
+        new._initial = Moments(*of_steps(self._initial, 1, batch_shape))
         new._batch_shape = batch_shape
         return new
 
@@ -263,7 +264,8 @@ class LinearGaussianStateSpace(Distribution):
         y = value.to(f.dtype).expand(*batch, *self.event_shape).movedim(-2, 0)
         seen = None
         if mask is not None:
-            seen = ~self._checked_mask(mask, batch)
+            missing = checked_mask("LinearGaussianStateSpace", mask, torch.Size((*batch, self.num_steps)))
+            seen = ~missing.movedim(-1, 0)
             y = torch.where(seen.unsqueeze(-1), y, shift)
             h = torch.where(seen[..., None, None], h, 0)
         self._check_values("value", y, constraints.real)
@@ -275,75 +277,11 @@ class LinearGaussianStateSpace(Distribution):
             seen,
         )
 
-    def _checked_mask(self, mask: Tensor, batch: torch.Size) -> Tensor:
-        """Steps first, and aligned with the observations' batch."""
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-            raise TypeError(
-                f"mask of LinearGaussianStateSpace must be a bool tensor, True where data are missing, not {kind}."
-            )
-        whole = torch.Size((*batch, self.num_steps))
-        if broadcast_shapes("mask and observations", mask=mask.shape, observations=whole) != whole:
-            raise ValueError(
-                f"mask of shape {tuple(mask.shape)} does not fit observations of shape {tuple(whole)} before their "
-                "entries."
-            )
-        mask = mask.reshape((1,) * (len(whole) - mask.dim()) + mask.shape)
-        return mask.expand(*mask.shape[:-1], self.num_steps).movedim(-1, 0)
-
 
 def _steps_last(states: Moments) -> Moments:
     mean, covariance = states
     covariance = covariance.expand(*mean.shape, mean.shape[-1])
     return Moments(mean.movedim(0, -2), covariance.movedim(0, -3))
-
-
-def _matrix_sizes(transition: Tensor, observation: Tensor) -> tuple[int, int]:
-    for name, matrix in (("transition_matrix", transition), ("observation_matrix", observation)):
-        if not isinstance(matrix, Tensor) or not matrix.is_floating_point():
-            kind = matrix.dtype if isinstance(matrix, Tensor) else type(matrix).__name__
-            raise TypeError(f"{name} of LinearGaussianStateSpace must be a floating tensor, not {kind}.")
-        if matrix.dim() < 2:
-            raise ValueError(
-                f"{name} of LinearGaussianStateSpace must be a matrix, but has shape {tuple(matrix.shape)}."
-            )
-    state = transition.shape[-1]
-    if transition.shape[-2] != state or observation.shape[-1] != state:
-        raise ValueError(
-            "transition_matrix of LinearGaussianStateSpace must be square and observation_matrix have as many columns, "
-            f"but their shapes are {tuple(transition.shape)} and {tuple(observation.shape)}."
-        )
-    return state, observation.shape[-2]
-
-
-def _gaussian(name: str, given: torch.distributions.Distribution, size: int) -> tuple[tuple[Tensor, int], ...]:
-    """Mean and square root of the covariance, each with its event rank."""
-    d = given.base_dist if isinstance(given, Lifted) else given
-    inner = d.base_dist if isinstance(d, torch.distributions.Independent) else None
-    if isinstance(d, torch.distributions.MultivariateNormal):
-        loc, root = d.loc, d.scale_tril
-    elif isinstance(inner, torch.distributions.Normal) and len(d.event_shape) == 1:
-        loc, root = inner.loc, torch.diag_embed(inner.scale)
-    else:
-        raise TypeError(
-            f"{name} of LinearGaussianStateSpace must be a MultivariateNormal, or a Normal with to_event(1), not "
-            f"{given!r}."
-        )
-    if d.event_shape != (size,):
-        raise ValueError(
-            f"{name} of LinearGaussianStateSpace must have events of size {size}, but has {tuple(d.event_shape)}."
-        )
-    return (loc, 1), (root, 2)
-
-
-def _of_steps(parts: tuple[Tensor, ...], steps: int, batch: torch.Size) -> list[Tensor]:
-    """A matrix, vector and matrix, or a vector and a matrix, of so many steps and the batch."""
-    ranks = (2, 1, 2)[-len(parts) :]
-    aligned = [
-        t.reshape(t.shape[:1] + (1,) * (len(batch) + 1 + rank - t.dim()) + t.shape[1:])
-        for t, rank in zip(parts, ranks, strict=True)
-    ]
-    return [t.expand(steps, *batch, *t.shape[t.dim() - rank :]) for t, rank in zip(aligned, ranks, strict=True)]
 
 
 def _square(root: Tensor) -> Tensor:

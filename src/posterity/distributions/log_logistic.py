@@ -55,8 +55,11 @@ class LogLogistic(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
-        power = torch.xlogy(self.concentration - 1, value / self.scale)
-        return self.concentration.log() - self.scale.log() + power + 2 * logsigmoid(-self._log_odds(value))
+        outside = (value < 0) | value.isposinf()
+        x = torch.where(outside, 1, value)
+        power = torch.xlogy(self.concentration - 1, x / self.scale)
+        density = self.concentration.log() - self.scale.log() + power + 2 * logsigmoid(-self._log_odds(x))
+        return torch.where(outside, -torch.inf, density)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""
@@ -143,8 +146,9 @@ class LogLogistic(Distribution):
         return points.clamp(max=torch.finfo(points.dtype).max ** 0.5)
 
     def _log_odds(self, value: Tensor) -> Tensor:
-        z = self.concentration * (torch.where(value > 0, value, 1).log() - self.scale.log())
-        return torch.where(value > 0, z, -torch.inf)
+        below = value <= 0
+        z = self.concentration * (torch.where(below, 1, value).log() - self.scale.log())
+        return torch.where(below, -torch.inf, z)
 
     def _logarithm(self) -> Logistic:
         return Logistic(self.scale.log(), self.concentration.reciprocal(), validate_args=False)

@@ -108,8 +108,9 @@ class LogNormal(WarpedNormal):
         return (self.loc + self.scale * z).exp()
 
     def _to_normal(self, value: Tensor) -> Tensor:
-        z = (torch.where(value > 0, value, 1).log() - self.loc) / self.scale
-        return torch.where(value > 0, z, -torch.inf)
+        below = value <= 0
+        z = (torch.where(below, 1, value).log() - self.loc) / self.scale
+        return torch.where(below, -torch.inf, z)
 
     def _log_slope(self, value: Tensor) -> Tensor:
         return -torch.where(value > 0, value, 1).log() - self.scale.log()

@@ -48,7 +48,8 @@ class Logistic(Distribution):
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         z = self._standardised(value, support=True)
         lower = logsigmoid(z)
-        return (lower - z).add_(lower).sub_(self.scale.log())
+        # One of the two is kept finite, so that they do not cancel to NaN far down.
+        return (lower - z.clamp(min=torch.finfo(z.dtype).min)).add_(lower).sub_(self.scale.log())
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""

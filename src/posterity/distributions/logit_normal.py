@@ -47,8 +47,8 @@ class LogitNormal(WarpedNormal):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`; minus infinity at 0 and 1."""
         value = self._checked_value(value, support=True)
-        inside = (value > 0) & (value < 1)
-        return torch.where(inside, super().log_prob(torch.where(inside, value, 0.5)), -torch.inf)
+        outside = (value <= 0) | (value >= 1)
+        return torch.where(outside, -torch.inf, super().log_prob(torch.where(outside, 0.5, value)))
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws, never rounded to 0 or 1, of shape `sample_shape + batch_shape`."""
@@ -82,9 +82,9 @@ class LogitNormal(WarpedNormal):
         return (self.loc + self.scale * z).sigmoid()
 
     def _to_normal(self, value: Tensor) -> Tensor:
-        inside = (value > 0) & (value < 1)
-        z = (torch.logit(torch.where(inside, value, 0.5)) - self.loc) / self.scale
-        return torch.where(inside, z, torch.where(value <= 0, -torch.inf, torch.inf))
+        below, above = value <= 0, value >= 1
+        z = (torch.logit(torch.where(below | above, 0.5, value)) - self.loc) / self.scale
+        return torch.where(below, -torch.inf, torch.where(above, torch.inf, z))
 
     def _log_slope(self, value: Tensor) -> Tensor:
         return -value.log() - torch.log1p(-value) - self.scale.log()

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import varies
 from posterity.distributions.covariance import (
     last_sizes,
     log_diagonal,
@@ -137,7 +138,7 @@ class LowRankMultivariateNormal(Distribution, torch.distributions.LowRankMultiva
         rest = values[..., : size - rank].mean(-1, keepdim=True)
         factor = vectors[..., size - rank :] * (values[..., size - rank :] - rest).clamp(min=0).sqrt().unsqueeze(-2)
         variance = covariance.diagonal(dim1=-2, dim2=-1)
-        if not torch._is_all_true(variance > 0):
+        if not torch._is_all_true(varies(data, weights.unsqueeze(-1))):
             raise ValueError(
                 f"data of {cls.__name__}.fit must vary in every entry: the likelihood has no maximum otherwise."
             )

@@ -1,6 +1,6 @@
 """A distribution of which some elements of the batch are not looked at."""
 
-from typing import Any, NoReturn, Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -9,12 +9,13 @@ from torch.types import _size
 
 from posterity.distributions.base import Distribution
 from posterity.distributions.kl import kl_divergence, register_kl
+from posterity.distributions.on_base import OnBase
 from posterity.distributions.parameters import broadcast_shapes
 from posterity.distributions.supports import point_inside
 from posterity.kernels import Source
 
 
-class MaskedDistribution(Distribution):
+class MaskedDistribution(OnBase):
     """A distribution with a log density of zero, and no entropy, wherever the mask is false.
 
     Draws, tails and moments are those of the base. A value at a masked place is never looked at: it may be NaN, or
@@ -35,7 +36,7 @@ class MaskedDistribution(Distribution):
         tensor([-0.9189,  0.0000])
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  # declared by torch's base
+    _instead_of_fit = "fit that, with weights of 0 where data are masked."
 
     def __init__(self, base_distribution: Distribution, mask: Tensor | bool) -> None:
         if not isinstance(base_distribution, Distribution):
@@ -60,22 +61,14 @@ class MaskedDistribution(Distribution):
 
     def expand(self, batch_shape: _size, _instance: Any = None) -> Self:
         """The same distribution with its batch and its mask broadcast to `batch_shape`."""
-        batch_shape = self._checked_expansion(batch_shape)
-        new = self._bare_copy(_instance)
-        new.base_dist = self.base_dist.expand(batch_shape)
-        new._mask = self._mask.expand(batch_shape)
-        new._batch_shape = batch_shape
+        new = super().expand(batch_shape, _instance)
+        new._mask = self._mask.expand(new.batch_shape)
         return new
 
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
         """The support of the base."""
         return cast(constraints.Constraint, self.base_dist.support)
-
-    @property
-    def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether the base has reparameterised draws."""
-        return self.base_dist.has_rsample
 
     @property
     def has_enumerate_support(self) -> bool:  # type: ignore[override]
@@ -145,16 +138,6 @@ class MaskedDistribution(Distribution):
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws through which gradients reach the parameters, where the base has them."""
         return self.base_dist.rsample(sample_shape, generator=generator)
-
-    @classmethod
-    def fit(cls, data: Tensor, weights: Tensor | None = None) -> NoReturn:
-        """Refused: the family is not known from the class."""
-        raise NotImplementedError(
-            "MaskedDistribution.fit does not know the family: fit that, with weights of 0 where data are masked."
-        )
-
-    def _like(self) -> Tensor:
-        return self.base_dist._like()
 
 
 @register_kl(MaskedDistribution, MaskedDistribution)

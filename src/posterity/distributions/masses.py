@@ -12,6 +12,7 @@ from posterity.distributions.supports import support_ends
 if TYPE_CHECKING:
     from posterity.distributions.base import Distribution
 
+_MAX_LISTED = 2**12
 _MAX_VALUES = 2**20
 _MAX_UNKNOWN_VALUES = 2**16
 
@@ -19,15 +20,16 @@ _MAX_UNKNOWN_VALUES = 2**16
 def mass_table(d: Distribution) -> tuple[Tensor, Tensor]:
     """Consecutive values that carry all but a negligible mass, and their masses, each `[num_values, *batch_shape]`.
 
-    A finite support that the distribution lists is taken whole. Otherwise, where the cdf has a closed form, what
-    is left out on either side is at most eps squared; where not, the table grows until masses underflow.
+    A finite support that the distribution lists is taken whole, unless it is long. Otherwise, where the cdf has a
+    closed form, what is left out on either side is at most eps squared; where not, the table grows until masses
+    underflow.
     Gradients flow through the masses.
 
     Raises:
         ArithmeticError: So many values are needed that a sum is no way to a statistic.
         NotImplementedError: The support goes on in both directions and there is no closed form of the cdf.
     """
-    if d.has_enumerate_support:
+    if d.has_enumerate_support and not (_is_long(d) and d._has_closed_form("cdf")):
         values = d.enumerate_support()
         return values, d.prob(values)
     if not d.batch_shape.numel():
@@ -71,6 +73,13 @@ def summed_quantile(d: Distribution, level: Tensor) -> Tensor:
     # Rounding leaves the last sum next to 1, and no level may lie above it.
     index = torch.searchsorted(cumulative, torch.minimum(flat, cumulative[..., -1:]).contiguous())
     return values.movedim(0, -1).gather(-1, index).movedim(-1, 0).reshape(shape)
+
+
+def _is_long(d: Distribution) -> bool:
+    if d.event_shape or d.support is None or not d.batch_shape.numel():
+        return False
+    lower, upper = support_ends(d)
+    return bool((upper - lower).amax() >= _MAX_LISTED)
 
 
 def _rows(shape: torch.Size, d: Distribution) -> int:

@@ -50,7 +50,8 @@ class Moyal(Distribution):
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         z = self._standardised(value, support=True)
         offset = self.scale.log() + 0.5 * math.log(2 * math.pi)
-        return ((-z).exp() + z).mul_(-0.5).sub_(offset)
+        # One of the two is kept finite, so that they do not cancel to NaN far down.
+        return ((-z).exp() + z.clamp(min=torch.finfo(z.dtype).min)).mul_(-0.5).sub_(offset)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""

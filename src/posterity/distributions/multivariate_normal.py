@@ -9,6 +9,7 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.constant_data import varies
 from posterity.distributions.covariance import (
     Covariance,
     factor_of,
@@ -112,15 +113,7 @@ class MultivariateNormal(Covariance, Distribution, torch.distributions.Multivari
         """
         data, weights = fit_data("MultivariateNormal", data, weights, event_rank=1)
         loc, covariance = weighted_moments(data, weights)
-        factor, info = torch.linalg.cholesky_ex(covariance)
-        # What a hyperplane leaves of a variance is its rounding.
-        rounding = 8 * data.shape[-1] * torch.finfo(data.dtype).eps * covariance.diagonal(dim1=-2, dim2=-1)
-        flat = (factor.diagonal(dim1=-2, dim2=-1).square() <= rounding).any(-1) | (info > 0)
-        if validation_enabled() and not torch._is_all_true(~flat):
-            raise ValueError(
-                f"data of MultivariateNormal.fit lie in a hyperplane, so that the likelihood has no maximum: give at "
-                f"least {data.shape[-1] + 1} draws in general position."
-            )
+        refuse_flat("MultivariateNormal", data, weights, covariance)
         return cls(loc, covariance_matrix=covariance)
 
     def _log_det(self) -> Tensor:
@@ -147,6 +140,23 @@ def weighted_moments(data: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     loc = (weights.unsqueeze(-1) * data).sum(0)
     centred = weights.unsqueeze(-1).sqrt() * (data - loc)
     return loc, torch.einsum("s...i,s...j->...ij", centred, centred)
+
+
+def refuse_flat(owner: str, data: Tensor, weights: Tensor, covariance: Tensor) -> None:
+    """Raises where the data of a fit, of this covariance `[*batch, n, n]`, lie in a hyperplane.
+
+    Raises:
+        ValueError: They do.
+    """
+    factor, info = torch.linalg.cholesky_ex(covariance)
+    # What a hyperplane leaves of a variance is its rounding.
+    rounding = 8 * covariance.shape[-1] * torch.finfo(covariance.dtype).eps * covariance.diagonal(dim1=-2, dim2=-1)
+    thick = (factor.diagonal(dim1=-2, dim2=-1).square() > rounding) & varies(data, weights.unsqueeze(-1))
+    if validation_enabled() and not torch._is_all_true(thick.all(-1) & (info == 0)):
+        raise ValueError(
+            f"data of {owner}.fit lie in a hyperplane, so that the likelihood has no maximum: give at least "
+            f"{covariance.shape[-1] + 1} draws in general position."
+        )
 
 
 @register_kl(MultivariateNormal, MultivariateNormal)

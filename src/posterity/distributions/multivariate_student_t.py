@@ -16,7 +16,7 @@ from posterity.distributions.covariance import (
     require_event_shape,
     whitened,
 )
-from posterity.distributions.multivariate_normal import weighted_moments
+from posterity.distributions.multivariate_normal import refuse_flat, weighted_moments
 from posterity.kernels import Source, normal
 from posterity.kernels.gamma_ratio import digamma_difference, log_gamma_ratio
 from posterity.kernels.samplers import log_standard_gamma
@@ -111,13 +111,8 @@ class MultivariateStudentT(Distribution):
     def _fit_start(cls, data: Tensor, weights: Tensor) -> dict[str, Tensor]:
         loc, covariance = weighted_moments(data.double(), weights.double())
         df = covariance.new_full(covariance.shape[:-2], 6.0)
-        factor, info = torch.linalg.cholesky_ex(covariance * (4 / 6))
-        if not torch._is_all_true(info == 0):
-            raise ValueError(
-                "data of MultivariateStudentT.fit lie in a hyperplane, so that the likelihood has no maximum: give at "
-                f"least {data.shape[-1] + 1} draws in general position."
-            )
-        return {"df": df, "loc": loc, "scale_tril": factor}
+        refuse_flat("MultivariateStudentT", data, weights, covariance)
+        return {"df": df, "loc": loc, "scale_tril": torch.linalg.cholesky(covariance * (4 / 6))}
 
     def _inflation(self) -> Tensor:
         finite = self.df > 2

@@ -1,5 +1,7 @@
 """The negative binomial distribution: counts more spread than Poisson's."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -7,14 +9,21 @@ from torch import Tensor
 from torch.types import _size
 
 from posterity.distributions.binary_odds import BinaryOdds, binary_kl
+from posterity.distributions.counts import outside_counts
 from posterity.distributions.expectation import expectation
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
+from posterity.distributions.remembered import remembered
 from posterity.kernels import Source, betainc, betaincc, log_betainc, log_betaincc
-from posterity.kernels.incomplete_beta import widened
-from posterity.kernels.poisson_mass import factorials_suffice, log_poisson_mass
+from posterity.kernels.binomial_mass import (
+    log_negative_binomial_mass,
+    negative_binomial_terms,
+    quick_negative_binomial_mass,
+)
+from posterity.kernels.reading import lies_within, readable, records_gradient
 from posterity.kernels.samplers import poisson, standard_gamma
 from posterity.kernels.samplers.noise import is_eager, part, settle
+from posterity.kernels.samplers.parameters import is_direct
 
 
 class NegativeBinomial(BinaryOdds, torch.distributions.NegativeBinomial):
@@ -55,17 +64,13 @@ class NegativeBinomial(BinaryOdds, torch.distributions.NegativeBinomial):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of `value` successes, of shape `sample_shape + batch_shape`."""
-        k, r = self._checked_value(value, support=True).to(self.total_count.dtype), self.total_count
-        trials = r + k
-        if factorials_suffice(trials, r, self._success, self._failure):
-            count, failures = widened(k), widened(r)
-            orders = torch.lgamma(failures + count) - torch.lgamma(count + 1) - torch.lgamma(failures)
-            yes, no = self._wide_logarithms()
-            return (orders + count * yes + failures * no).to(r.dtype)
-        # Of r failures among all trials in any order, the last being a failure: r of r + k orders.
-        ends = torch.where(k == 0, 1, r / torch.where(k == 0, 1, trials)).log()
-        mass = log_poisson_mass(k, trials * self._success) + log_poisson_mass(r, trials * self._failure)
-        return ends + mass - log_poisson_mass(trials, trials)
+        k, logits = self._checked_value(value).to(self.total_count.dtype), self._given == "logits"
+        terms = remembered(self, _TERMS[logits], self.total_count, self._param)
+        mass = quick_negative_binomial_mass(k, self.total_count, terms)
+        if mass is None:
+            self._checked_value(value, support=True)
+            mass = self._inside_only(k, log_negative_binomial_mass(k, self.total_count, self._param, logits=logits))
+        return mass
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""
@@ -85,6 +90,11 @@ class NegativeBinomial(BinaryOdds, torch.distributions.NegativeBinomial):
 
     def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Counts of shape `sample_shape + batch_shape`: Poisson draws of gamma rates."""
+        r = self.total_count
+        direct = is_direct(generator, r) and readable(r) and not records_gradient(r, self._param)
+        if direct and lies_within(r, 0.0, torch.inf):
+            odds = remembered(self, _ODDS[self._given], self._param)
+            return poisson(standard_gamma(r, sample_shape, source=generator).mul_(odds), source=generator)
         with torch.no_grad():
             some = self.total_count > 0
             source = settle(generator, self.total_count)
@@ -141,14 +151,18 @@ class NegativeBinomial(BinaryOdds, torch.distributions.NegativeBinomial):
 
     @property
     def _odds(self) -> Tensor:
-        return self._success / self._failure if self._given == "probs" else self._param.exp()
+        return _ODDS[self._given](self._param)
 
     def _tail(self, function: Any, value: Tensor, below: float, above: float) -> Tensor:
         k = self._checked_value(value).to(self.total_count.dtype).floor()
         inside = (k >= 0) & (k < torch.inf) & (self.total_count > 0)
         a, b = torch.where(inside, k + 1, 1), torch.where(inside, self.total_count, 1)
         probability: Tensor = function(a, b, self._success, self._failure)
-        return torch.where(inside, probability, torch.where(k < 0, below, above))
+        return torch.where(inside, probability, outside_counts(k, below, above))
+
+
+_ODDS: dict[str, Callable[[Tensor], Tensor]] = {"probs": lambda p: p / (1 - p), "logits": torch.exp}
+_TERMS = (partial(negative_binomial_terms, logits=False), partial(negative_binomial_terms, logits=True))
 
 
 @register_kl(NegativeBinomial, NegativeBinomial)

@@ -54,7 +54,7 @@ class OrderedLogistic(Distribution):
         rank = self._checked_value(value, support=True)
         upper, lower = self._cut_above(rank), self._cut_above(rank - 1)
         # The difference of two sigmoids, of which neither may be small, nor both near 1.
-        return logsigmoid(upper) + logsigmoid(-lower) + log1mexp(upper - lower)
+        return self._inside_only(rank, logsigmoid(upper) + logsigmoid(-lower) + log1mexp(upper - lower))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""
@@ -109,4 +109,5 @@ class OrderedLogistic(Distribution):
         inside = (index >= 0) & (index <= last)
         place = torch.where(inside, index, 0).long().expand(shape).unsqueeze(-1)
         cut = cuts.expand(*shape, last + 1).gather(-1, place).squeeze(-1) - self.predictor
-        return torch.where(inside, cut, torch.where(index < 0, -torch.inf, torch.inf))
+        beyond = torch.where(index < 0, -torch.inf, torch.where(index > last, torch.inf, torch.nan))
+        return torch.where(inside, cut, beyond)

@@ -14,6 +14,9 @@ from posterity.distributions.kl import register_kl
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.distributions.tail_noise import exponential_noise
 from posterity.kernels import Source
+from posterity.kernels.elementwise import in_blocks
+from posterity.kernels.logarithms import log_growth
+from posterity.kernels.tracing import expm1
 
 
 class Pareto(CumulativeHazard):
@@ -53,7 +56,7 @@ class Pareto(CumulativeHazard):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
-        return self.alpha.log() - value.log() - self.alpha * _log_ratio(value, self.scale)
+        return self._inside_only(value, in_blocks(_log_density, value, self.scale, self.alpha))
 
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which lies the probability `value` in [0, 1]."""
@@ -104,7 +107,7 @@ class Pareto(CumulativeHazard):
         cls(data.new_ones(()), 1.0)._check_values("data", data, constraints.positive)
         refuse_constant("Pareto", data, weights)
         scale = torch.where(weights > 0, data, torch.inf).amin(0)
-        mean_log = (weights * _log_ratio(torch.where(weights > 0, data, scale), scale)).sum(0)
+        mean_log = (weights * log_growth(torch.where(weights > 0, data, scale), scale)).sum(0)
         return cls(scale, 1 / mean_log)
 
     def _landmarks(self) -> Tensor:
@@ -112,16 +115,15 @@ class Pareto(CumulativeHazard):
 
     def _hazard(self, value: Tensor) -> Tensor:
         value = torch.maximum(self._checked_value(value), self.scale)
-        return self.alpha * _log_ratio(value, self.scale)
+        return self.alpha * log_growth(value, self.scale)
 
 
-def _log_ratio(value: Tensor, scale: Tensor) -> Tensor:
-    excess = (value - scale) / scale
-    return torch.where(excess < 1, torch.log1p(excess.clamp(max=1)), value.log() - scale.log())
+def _log_density(value: Tensor, scale: Tensor, alpha: Tensor) -> Tensor:
+    return alpha.log() - value.log() - alpha * log_growth(value, scale)
 
 
 @register_kl(Pareto, Pareto)
 def _kl_pareto_pareto(p: Pareto, q: Pareto) -> Tensor:
     log_ratio = (q.alpha / p.alpha).log()
-    divergence = torch.expm1(log_ratio) - log_ratio + q.alpha * (p.scale.log() - q.scale.log())
+    divergence = expm1(log_ratio) - log_ratio + q.alpha * (p.scale.log() - q.scale.log())
     return torch.where(p.scale < q.scale, torch.inf, divergence)

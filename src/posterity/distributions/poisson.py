@@ -8,11 +8,14 @@ from torch import Tensor
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
+from posterity.distributions.count_quantiles import ROUGH_LIMIT, count_quantile
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
-from posterity.kernels import Source, gammainc, gammaincc, log_gammainc, log_gammaincc
+from posterity.distributions.remembered import remembered
+from posterity.kernels import Source, log_gammainc, log_gammaincc
+from posterity.kernels.finite_tails import finite_gammainc, finite_gammaincc
 from posterity.kernels.incomplete_beta import widened
-from posterity.kernels.poisson_mass import deviance, factorials_suffice, log_poisson_mass
+from posterity.kernels.poisson_mass import deviance, log_poisson_mass, quick_poisson_mass, readable_logarithm
 from posterity.kernels.samplers import poisson
 
 
@@ -42,27 +45,32 @@ class Poisson(Distribution, torch.distributions.Poisson):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of the count `value`, of shape `sample_shape + batch_shape`."""
-        k = self._checked_value(value, support=True).to(self.rate.dtype)
-        if factorials_suffice(k, self.rate):
-            count, rate = widened(k), widened(self.rate)
-            return (count * rate.log() - rate - torch.lgamma(count + 1)).to(k.dtype)
-        return log_poisson_mass(k, self.rate)
+        k = self._checked_value(value).to(self.rate.dtype)
+        mass = quick_poisson_mass(k, self.rate, remembered(self, readable_logarithm, self.rate))
+        if mass is None:
+            self._checked_value(value, support=True)
+            mass = self._inside_only(k, log_poisson_mass(k, self.rate))
+        return mass
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""
-        return self._tail(gammaincc, value, 0.0)
+        return self._tail(finite_gammaincc, value, 0.0)
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of P(X <= value)."""
-        return self._tail(log_gammaincc, value, -torch.inf)
+        return self._tail(_log_lower, value, -torch.inf)
 
     def survival_function(self, value: Tensor) -> Tensor:
         """P(X > value); 1 below the support."""
-        return self._tail(gammainc, value, 1.0)
+        return self._tail(finite_gammainc, value, 1.0)
 
     def log_survival_function(self, value: Tensor) -> Tensor:
         """Log of P(X > value)."""
-        return self._tail(log_gammainc, value, 0.0)
+        return self._tail(_log_upper, value, 0.0)
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The least count whose cdf reaches the probability `value` in [0, 1]."""
+        return count_quantile(self, self._checked_level(value), self.rate.rsqrt(), 1 / self.rate, Poisson._rough_prob)
 
     def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Counts of shape `sample_shape + batch_shape`."""
@@ -93,11 +101,22 @@ class Poisson(Distribution, torch.distributions.Poisson):
         fitted._check_values("data", data, cls.support)
         return fitted
 
+    def _rough_prob(self, k: Tensor) -> Tensor:
+        mass = quick_poisson_mass(k, self.rate, readable_logarithm(self.rate), limit=ROUGH_LIMIT)
+        return (log_poisson_mass(k, self.rate) if mass is None else mass).exp()
+
     def _tail(self, function: Callable[[Tensor, Tensor], Tensor], value: Tensor, below: float) -> Tensor:
         k = self._checked_value(value).to(self.rate.dtype).floor()
-        # In float64, in which a large rate costs a float32 result no digits.
-        probability = function(widened(k.clamp(min=0) + 1), widened(self.rate)).to(self.rate.dtype)
-        return torch.where(k < 0, below, probability)
+        return torch.where(k < 0, below, function(k.clamp(min=0) + 1, self.rate))
+
+
+# In float64, in which a large rate costs a float32 result no digits.
+def _log_lower(a: Tensor, rate: Tensor) -> Tensor:
+    return log_gammaincc(widened(a), widened(rate)).to(rate.dtype)
+
+
+def _log_upper(a: Tensor, rate: Tensor) -> Tensor:
+    return log_gammainc(widened(a), widened(rate)).to(rate.dtype)
 
 
 @register_kl(Poisson, Poisson)

@@ -1,6 +1,6 @@
 """A continuous variable rounded up to integers."""
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,10 +8,9 @@ from torch.distributions import constraints
 from torch.types import _size
 
 from posterity.distributions.base import Distribution
-from posterity.distributions.bounded import Bounded
+from posterity.distributions.bounded import Bounded, bounded, holds
 from posterity.distributions.interval_mass import log_mass_between, log_tails
 from posterity.distributions.supports import point_inside, support_ends
-from posterity.distributions.truncated import bounded, holds
 from posterity.kernels import Source
 
 
@@ -41,7 +40,6 @@ class Quantized(Bounded):
         tensor([0.0228, 0.3413, 0.0228])
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  # declared by torch's base
     has_rsample = False
 
     def __init__(
@@ -103,16 +101,6 @@ class Quantized(Bounded):
         """Draws of the base, rounded up."""
         with torch.no_grad():
             return self.base_dist.sample(sample_shape, generator=generator).ceil().clamp(*self._ends())
-
-    @classmethod
-    def fit(cls, *args: object, **kwargs: object) -> NoReturn:
-        """Refused: the base's family is not known from the class."""
-        raise NotImplementedError(
-            f"{cls.__name__}.fit does not know the base's family: maximise the sum of log_prob over its parameters."
-        )
-
-    def _like(self) -> Tensor:
-        return self.base_dist._like()
 
     def _ends(self) -> tuple[Tensor, Tensor]:
         lower, upper = support_ends(self.base_dist)

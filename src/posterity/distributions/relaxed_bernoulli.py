@@ -12,11 +12,14 @@ from torch.types import _size
 from posterity.distributions.binary_odds import BinaryOdds
 from posterity.distributions.expectation import expectation
 from posterity.distributions.kl import kl_divergence, register_kl
+from posterity.distributions.location_scale import is_spare
 from posterity.distributions.logistic import Logistic
 from posterity.distributions.modes import search_mode
-from posterity.distributions.tail_noise import log_levels
+from posterity.distributions.tail_noise import logistic_noise
 from posterity.kernels import Source
+from posterity.kernels.elementwise import in_blocks
 from posterity.kernels.guarded_logarithms import xlog1py, xlogy
+from posterity.kernels.reading import may_hold_nan, readable, records_gradient
 
 
 class RelaxedBernoulli(BinaryOdds):
@@ -64,13 +67,17 @@ class RelaxedBernoulli(BinaryOdds):
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
         t, logits = self.temperature, self.logits
+        if readable(value, t) and not records_gradient(value, t, logits):
+            density = in_blocks(_log_density, value, t, logits)
+            if not may_hold_nan(density):
+                return density
         z = t * _logit(value) - logits
         # From the nearer end: the logistic density is that of -z too.
         low = xlogy(t - 1, value) - xlog1py(t + 1, -value) - logits - 2 * softplus(z.clamp(max=_MOST), threshold=_MOST)
         high = (
             xlog1py(t - 1, -value) - xlogy(t + 1, value) + logits - 2 * softplus((-z).clamp(max=_MOST), threshold=_MOST)
         )
-        return t.log() + torch.where(value < 0.5, low, high)
+        return self._inside_only(value, t.log() + torch.where(value < 0.5, low, high))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 or 1 outside the support."""
@@ -94,10 +101,11 @@ class RelaxedBernoulli(BinaryOdds):
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws of shape `sample_shape + batch_shape`, never 0 or 1."""
-        below, above = log_levels(self, sample_shape, generator)
-        drawn = torch.sigmoid((self.logits + (below - above)) / self.temperature)
-        info = torch.finfo(drawn.dtype)
-        return drawn.clamp(info.tiny, 1 - info.eps / 2)
+        noise = logistic_noise(self, sample_shape, generator)
+        info = torch.finfo(noise.dtype)
+        if is_spare():
+            return noise.add_(self.logits).div_(self.temperature).sigmoid_().clamp_(info.tiny, 1 - info.eps / 2)
+        return torch.sigmoid((self.logits + noise) / self.temperature).clamp(info.tiny, 1 - info.eps / 2)
 
     def entropy(self) -> Tensor:
         """Entropy in nats, of shape `batch_shape`, integrated over the logistic noise."""
@@ -146,6 +154,17 @@ def _kl_relaxed_bernoulli_relaxed_bernoulli(p: RelaxedBernoulli, q: RelaxedBerno
 
 # Beyond it softplus is the identity to the rounding of float64.
 _MOST = 40.0
+
+
+def _log_density(value: Tensor, t: Tensor, logits: Tensor) -> Tensor:
+    """NaN at the ends at temperature 1, and outside."""
+    log, log_rest = value.log(), torch.log1p(-value)
+    z = t * (log - log_rest) - logits
+    # The logistic density is symmetric; the nearer end, where z counts with its sign, is joined with the slope.
+    side = torch.copysign(torch.ones_like(t), z)
+    signed = side * t
+    slope = (signed - 1) * log_rest - (signed + 1) * log
+    return t.log() + side * logits + slope - 2 * torch.log1p((-z.abs()).exp())
 
 
 def _logit(x: Tensor) -> Tensor:

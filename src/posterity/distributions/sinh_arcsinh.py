@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from posterity.distributions.warped_normal import WarpedNormal
+from posterity.kernels.elementwise import elementwise
 
 
 class SinhArcsinh(WarpedNormal):
@@ -59,13 +60,20 @@ class SinhArcsinh(WarpedNormal):
         return self.loc + self.scale * torch.sinh(self.tailweight * (torch.asinh(z) + self.skewness))
 
     def _to_normal(self, value: Tensor) -> Tensor:
-        return torch.sinh(self._bent(value))
+        return torch.sinh(self._bend((value - self.loc) / self.scale))
 
     def _log_slope(self, value: Tensor) -> Tensor:
-        bent = self._bent(value).abs()
+        # Finite, so that the two logarithms do not cancel to NaN at infinity.
+        y = ((value - self.loc) / self.scale).nan_to_num(torch.nan)
+        bent = self._bend(y).abs()
         log_cosh = bent + torch.log1p(0.5 * torch.expm1(-2 * bent))
-        y = (value - self.loc) / self.scale
         return log_cosh - torch.hypot(y, torch.ones_like(y)).log() - (self.tailweight * self.scale).log()
 
-    def _bent(self, value: Tensor) -> Tensor:
-        return torch.asinh((value - self.loc) / self.scale) / self.tailweight - self.skewness
+    def _bend(self, y: Tensor) -> Tensor:
+        return _arcsinh(y) / self.tailweight - self.skewness
+
+
+@elementwise(lambda x, value: torch.hypot(x, torch.ones_like(x)).reciprocal())
+def _arcsinh(x: Tensor) -> Tensor:
+    """`torch.asinh`, whose own derivative squares its argument and so underflows to 0 far out."""
+    return x.asinh()

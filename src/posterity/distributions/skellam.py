@@ -47,7 +47,8 @@ class Skellam(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of the difference `value`, of shape `sample_shape + batch_shape`."""
-        return log_skellam_mass(self._checked_value(value, support=True), self.rate1, self.rate2)
+        value = self._checked_value(value, support=True)
+        return self._inside_only(value, log_skellam_mass(value, self.rate1, self.rate2))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""

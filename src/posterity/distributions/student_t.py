@@ -1,6 +1,7 @@
 """Student's t-distribution, accurate from heavy tails to its normal limit."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,9 +10,10 @@ from torch.types import _size
 from posterity.distributions.base import Distribution
 from posterity.distributions.constant_data import refuse_constant
 from posterity.distributions.power_landmarks import power_landmarks
+from posterity.distributions.remembered import remembered
 from posterity.kernels import Key, Source, normal, student_t_cdf, student_t_icdf, student_t_log_cdf
 from posterity.kernels.incomplete_beta import widened
-from posterity.kernels.reading import lies_within, readable
+from posterity.kernels.reading import all_finite, lies_within, readable
 from posterity.kernels.samplers import log_standard_gamma
 from posterity.kernels.samplers.gamma_sampler import direct_gamma
 from posterity.kernels.stirling import log_minus_digamma
@@ -54,7 +56,12 @@ class StudentT(Distribution, torch.distributions.StudentT):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        z = (self._checked_value(value, support=True) - self.loc) / self.scale
+        value = self._checked_value(value, support=True)
+        if readable(value, self.df):
+            terms = remembered(self, _moderate_terms, self.df, self.scale)
+            if terms is not None and all_finite(density := _moderate_density(terms, value - self.loc)):
+                return density
+        z = (value - self.loc) / self.scale
         return log_t_density(self.df, z) - self.scale.log()
 
     def cdf(self, value: Tensor) -> Tensor:
@@ -113,6 +120,28 @@ class StudentT(Distribution, torch.distributions.StudentT):
 # Up to these degrees of freedom log Gamma is rounded by less than 1e-6 or 2e-14; the square of z does not overflow.
 _MODERATE = {torch.float32: 24.0, torch.float64: 60.0}
 _FAR = 1e15
+
+
+class _ModerateTerms(NamedTuple):
+    """What the log density of moderate degrees of freedom takes from them and the scale."""
+
+    inverse_width: Tensor
+    power: Tensor
+    constant: Tensor
+
+
+def _moderate_terms(df: Tensor, scale: Tensor) -> _ModerateTerms | None:
+    """These terms, or None where there are too many degrees of freedom, or they cannot be read."""
+    if not readable(df, scale) or not lies_within(df, 0.0, _MODERATE[df.dtype]):
+        return None
+    half, width = 0.5 * widened(df), widened(scale) * widened(df).sqrt()
+    constant = (half + 0.5).lgamma() - half.lgamma() - (math.sqrt(math.pi) * width).log()
+    return _ModerateTerms(*(term.to(df.dtype) for term in (1 / width, -(half + 0.5), constant)))
+
+
+def _moderate_density(terms: _ModerateTerms, distance: Tensor) -> Tensor:
+    """The log density at a distance from the median; not finite where its square overflows."""
+    return torch.addcmul(terms.constant, terms.power, (distance * terms.inverse_width).square().log1p_())
 
 
 def log_t_density(df: Tensor, z: Tensor) -> Tensor:

@@ -37,6 +37,12 @@ def log_levels(d: Distribution, sample_shape: _size, generator: Source) -> tuple
     return torch.where(below, near, far), torch.where(below, far, near)
 
 
+def logistic_noise(d: Distribution, sample_shape: _size, generator: Source) -> Tensor:
+    """Standard logistic numbers that reach far into both tails. Arguments are those of `log_levels`."""
+    signed = tail_noise(d, sample_shape, generator)
+    return signed.abs().mul_(0.5).logit_().copysign_(signed)
+
+
 def tail_noise(d: Distribution, sample_shape: _size, generator: Source) -> Tensor:
     """Uniform numbers on (-1, 1), finely resolved near 0, which stands for both tails: half of one is its level.
 

@@ -1,7 +1,7 @@
 """The distribution of a bijector's image: densities by the change of variables, tails and moments where they follow."""
 
 from collections.abc import Sequence
-from typing import Any, NoReturn, Self, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,12 +20,13 @@ from posterity.distributions.independent import Independent
 from posterity.distributions.kl import kl_divergence, register_kl
 from posterity.distributions.lifted import lift
 from posterity.distributions.lifted_transform import lift_transform
+from posterity.distributions.on_base import OnBase
 from posterity.distributions.quantiles import continuous_quantile
 from posterity.distributions.supports import point_inside, support_ends
 from posterity.kernels import Source
 
 
-class TransformedDistribution(Distribution, torch.distributions.TransformedDistribution):
+class TransformedDistribution(OnBase, torch.distributions.TransformedDistribution):
     r"""The distribution of $Y = f(X)$, with density $p_X(f^{-1}(y)) \, |\det \partial f^{-1} / \partial y|$.
 
     A monotone map of the line keeps cdf, quantiles and both tails; of a decreasing one the tails change places, entry
@@ -54,10 +55,9 @@ class TransformedDistribution(Distribution, torch.distributions.TransformedDistr
         (tensor(2.7183), tensor(0.5000))
     """
 
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  # declared by torch's base
-
     base_dist: Distribution
     transforms: list[Bijector]  # type: ignore[assignment]  # of torch's class: any transforms
+    _instead_of_fit = "map the data by the bijectors' inverse and fit that, or train the parameters through log_prob."
 
     def __init__(
         self,
@@ -86,23 +86,10 @@ class TransformedDistribution(Distribution, torch.distributions.TransformedDistr
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_dist!r}, {self.transforms!r})"
 
-    def expand(self, batch_shape: _size, _instance: Any = None) -> Self:
-        """The same distribution with its batch broadcast to `batch_shape`; no memory is copied."""
-        batch_shape = self._checked_expansion(batch_shape)
-        new = self._bare_copy(_instance)
-        new.base_dist = self.base_dist.expand(batch_shape)
-        new._batch_shape = batch_shape
-        return new
-
     @constraints.dependent_property
     def support(self) -> constraints.Constraint:
         """What the bijectors map the base's support onto."""
         return image_support(cast(constraints.Constraint, self.base_dist.support), self._bijector, self._like())
-
-    @property
-    def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether the base has reparameterised draws."""
-        return self.base_dist.has_rsample
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
@@ -202,17 +189,6 @@ class TransformedDistribution(Distribution, torch.distributions.TransformedDistr
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws through which gradients reach the parameters of the base and of the bijectors."""
         return self._bijector._remembered_forward(self.base_dist.rsample(sample_shape, generator=generator))
-
-    @classmethod
-    def fit(cls, *args: object, **kwargs: object) -> NoReturn:
-        """Refused: neither the base's family nor the bijectors are known from the class."""
-        raise NotImplementedError(
-            f"{cls.__name__}.fit does not know the base's family: map the data by the bijectors' inverse and fit that, "
-            "or train the parameters through log_prob."
-        )
-
-    def _like(self) -> Tensor:
-        return self.base_dist._like()
 
     def _landmarks(self) -> Tensor:
         return self._bijector._forward(self.base_dist._landmarks()).expand(-1, *self.batch_shape)

@@ -68,7 +68,7 @@ class Triangular(Distribution):
         side = torch.where(left, self.peak - self.low, self.high - self.peak)
         # At a peak that is an end, both are 0; beyond the support, the density is.
         share = torch.where(value == self.peak, 1, climbed / torch.where(side > 0, side, 1))
-        log_share = torch.where(share > 0, torch.where(share > 0, share, 1).log(), -torch.inf)
+        log_share = _log(share)
         return math.log(2) - width.log() + log_share
 
     def cdf(self, value: Tensor) -> Tensor:
@@ -188,11 +188,17 @@ def _log_cdf(below: Tensor, above: Tensor, rise: Tensor, fall: Tensor) -> Tensor
     left = (below < rise) & (below > 0)
     rising = 2 * torch.where(left, below, 1).log() - (torch.where(left, rise, 1) * (rise + fall)).log()
     beyond = _beyond_peak(below, rise, fall)
-    falling = torch.where(beyond > 0, torch.where(beyond > 0, beyond, 1).log(), -torch.inf)
+    falling = _log(beyond)
     # What is near 1, from its complement.
     complement = _cdf(above, fall, rise)
     large = torch.log1p(-complement.clamp(max=0.5))
     return torch.where(complement < 0.5, large, torch.where(left, rising, falling))
+
+
+def _log(share: Tensor) -> Tensor:
+    """The logarithm, minus infinity below 0 too, with a gradient of 0 there."""
+    none = share <= 0
+    return torch.where(none, -torch.inf, torch.where(none, 1, share).log())
 
 
 def _beyond_peak(distance: Tensor, rise: Tensor, fall: Tensor) -> Tensor:

@@ -1,24 +1,17 @@
 """A scalar distribution on an interval, as accurate where the interval lies in a tail as elsewhere."""
 
-import math
-from typing import NoReturn, cast
-
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 from torch.types import _size
 
-from posterity.bijectors.registry import register_with_torch
 from posterity.distributions.base import Distribution
-from posterity.distributions.bounded import Bounded
+from posterity.distributions.bounded import Bounded, bounded, bounded_support, common_ends, holds
 from posterity.distributions.interval_mass import complement, log_mass_between, log_tails, quantile_from_logs
-from posterity.distributions.lifted import lift
-from posterity.distributions.parameters import broadcast_parameters
 from posterity.distributions.quantiles import follow_quantile
-from posterity.distributions.supports import point_inside, support_ends
+from posterity.distributions.supports import point_inside
 from posterity.distributions.tail_noise import log_levels
 from posterity.kernels import Source
-from posterity.runtime import validation_enabled
 
 
 class Truncated(Bounded):
@@ -45,8 +38,6 @@ class Truncated(Bounded):
         >>> d.mean, d.icdf(0.5)
         (tensor(3.0000), tensor(2.6931))
     """
-
-    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012  # declared by torch's base
 
     def __init__(
         self,
@@ -128,16 +119,6 @@ class Truncated(Bounded):
             return super().rsample(sample_shape, generator=generator)
         return follow_quantile(self, self.sample(sample_shape, generator=generator))
 
-    @classmethod
-    def fit(cls, *args: object, **kwargs: object) -> NoReturn:
-        """Refused: the base's family is not known from the class."""
-        raise NotImplementedError(
-            f"{cls.__name__}.fit does not know the base's family: maximise the sum of log_prob over its parameters."
-        )
-
-    def _like(self) -> Tensor:
-        return self.base_dist._like()
-
     def _landmarks(self) -> Tensor:
         # Those of the mass that is left, and the ends, between which a density may be steepest.
         inner = super()._landmarks()
@@ -183,93 +164,6 @@ class Truncated(Bounded):
         over = torch.logaddexp(high_above.expand_as(above + total), above + total)
         lower, upper = self._ends()
         return quantile_from_logs(self.base_dist, under, over).clamp(lower, upper)
-
-
-def bounded(
-    owner: str,
-    base_distribution: torch.distributions.Distribution,
-    low: Tensor | float | None,
-    high: Tensor | float | None,
-) -> tuple[Distribution, Tensor | None, Tensor | None]:
-    """A scalar base and its bounds, of one batch shape.
-
-    Raises:
-        TypeError: The base is no distribution, or a bound no real number or tensor.
-        ValueError: Events are not scalar, or shapes do not broadcast.
-    """
-    base = scalar_base(owner, base_distribution)
-    like = base._like()
-    given = {name: bound for name, bound in (("low", low), ("high", high)) if not _endless(bound)}
-    tensors = broadcast_parameters(owner, base=like.new_zeros(base.batch_shape), **given)  # type: ignore[arg-type]
-    found = dict(zip(("base", *given), tensors, strict=True))
-    kept = [found[name].to(like.dtype) if name in found else None for name in ("low", "high")]
-    return base.expand(found["base"].shape), kept[0], kept[1]
-
-
-def scalar_base(owner: str, base_distribution: torch.distributions.Distribution) -> Distribution:
-    """A scalar distribution as one of this library's.
-
-    Raises:
-        TypeError: It is no distribution.
-        ValueError: Its events are not scalar.
-    """
-    if not isinstance(base_distribution, torch.distributions.Distribution):
-        raise TypeError(f"base_distribution of {owner} must be a distribution, not {type(base_distribution).__name__}.")
-    if base_distribution.event_shape:
-        raise ValueError(
-            f"base_distribution of {owner} must have scalar events, but those of {type(base_distribution).__name__} "
-            f"have the shape {tuple(base_distribution.event_shape)}."
-        )
-    return lift(base_distribution)
-
-
-def common_ends(base: Distribution, low: Tensor | None, high: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The ends of what the base's support and `[low, high]` have in common; whole numbers for a discrete base."""
-    lower, upper = support_ends(base)
-    low = low if low is None or not base._is_discrete() else low.ceil()
-    high = high if high is None or not base._is_discrete() else high.floor()
-    return lower if low is None else low.maximum(lower), upper if high is None else high.minimum(upper)
-
-
-def bounded_support(
-    base: Distribution, low: Tensor | None, high: Tensor | None, lower: Tensor, upper: Tensor
-) -> constraints.Constraint:
-    """`[lower, upper]` as a constraint that names only the ends that there are."""
-    if base._is_discrete():
-        return constraints.integer_interval(lower, upper)
-    support = cast(constraints.Constraint, base.support)
-    has_lower = low is not None or hasattr(support, "lower_bound")
-    has_upper = high is not None or hasattr(support, "upper_bound")
-    if has_lower and has_upper:
-        return constraints.interval(lower, upper)
-    if has_lower:
-        return constraints.greater_than_eq(lower)
-    return _LessThanEq(upper) if has_upper else support  # type: ignore[no-untyped-call]  # torch's constructor
-
-
-class _LessThanEq(constraints.less_than):
-    """`less_than` with its bound, which torch lacks."""
-
-    def check(self, value: Tensor) -> Tensor:
-        inside: Tensor = value <= self.upper_bound
-        return inside
-
-
-register_with_torch(_LessThanEq)
-
-
-def holds(d: Distribution, valid: Tensor) -> bool:
-    """Whether a condition on parameters holds everywhere; read only where values are checked."""
-    validates = d._validate_values
-    if validates is None:
-        validates = validation_enabled()
-    if not validates or torch.compiler.is_compiling() or valid.device.type == "meta":
-        return True
-    return bool(torch._is_all_true(valid))
-
-
-def _endless(bound: Tensor | float | None) -> bool:
-    return bound is None or (isinstance(bound, float) and math.isinf(bound))
 
 
 def _shown(bound: Tensor | None) -> str:

@@ -78,7 +78,7 @@ class TruncatedNormal(Distribution):
         value = self._checked_value(value, support=True)
         z = (value - self.loc) / self.scale
         log_prob = -0.5 * z.square() - self.scale.log() - 0.5 * math.log(2 * math.pi) - self._log_mass()
-        return torch.where((value >= self.low) & (value <= self.high), log_prob, -torch.inf)
+        return torch.where((value < self.low) | (value > self.high), -torch.inf, log_prob)
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support and 1 above it."""
@@ -197,13 +197,13 @@ class TruncatedNormal(Distribution):
     def _log_tails(self, value: Tensor) -> tuple[Tensor, Tensor]:
         """Logarithms of the probabilities below and above; only the smaller one has its digits."""
         value, (a, b) = self._checked_value(value), self._bounds()
-        inside = (value > self.low) & (value < self.high)
-        z = (torch.where(inside, value, self._inner()) - self.loc) / self.scale
+        outside = (value <= self.low) | (value >= self.high)
+        z = (torch.where(outside, self._inner(), value) - self.loc) / self.scale
         log_mass = log_diff_ndtr(a, b)
         below, above = log_diff_ndtr(a, z) - log_mass, log_diff_ndtr(z, b) - log_mass
         low = value <= self.low
         outside_below, outside_above = torch.where(low, -torch.inf, 0.0), torch.where(low, 0.0, -torch.inf)
-        return torch.where(inside, below, outside_below), torch.where(inside, above, outside_above)
+        return torch.where(outside, outside_below, below), torch.where(outside, outside_above, above)
 
     def _inner(self) -> Tensor:
         """A value between the bounds."""

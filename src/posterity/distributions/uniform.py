@@ -53,7 +53,8 @@ class Uniform(Distribution, torch.distributions.Uniform):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
-        return torch.where((value >= self.low) & (value <= self.high), -(self.high - self.low).log(), -torch.inf)
+        # The value adds nothing but its shape, and NaN where it is NaN.
+        return self._inside_only(value, 0 * value - (self.high - self.low).log())
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support and 1 above it."""

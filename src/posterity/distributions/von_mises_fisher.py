@@ -48,6 +48,7 @@ class VonMisesFisher(Distribution):
         "concentration": constraints.nonnegative,
     }
     support = constraints.sphere
+    has_rsample = True
 
     loc: Tensor
     concentration: Tensor
@@ -65,12 +66,11 @@ class VonMisesFisher(Distribution):
         value = self._checked_value(value, support=True)
         return -self.concentration * versine(value, unit(self.loc)) - self._log_normaliser()
 
-    def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
-        """Draws of shape `sample_shape + batch_shape + [n]`, by rejection."""
-        with torch.no_grad():
-            size = self.event_shape[0]
-            versines = von_mises_fisher_versine(self.concentration, size, sample_shape, source=generator)
-            return around(unit(self.loc), versines, generator)
+    def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
+        """Draws by rejection, of shape `sample_shape + batch_shape + [n]`, with the gradient of their quantiles."""
+        size = self.event_shape[0]
+        versines = von_mises_fisher_versine(self.concentration, size, sample_shape, source=generator)
+        return around(unit(self.loc), versines, generator)
 
     @property
     def mean(self) -> Tensor:

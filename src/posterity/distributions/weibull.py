@@ -51,10 +51,11 @@ class Weibull(CumulativeHazard):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
-        z = self._checked_value(value, support=True) / self.scale
-        k = self.concentration
-        density: Tensor = torch.special.xlogy(k - 1, z) - z.pow(k) + k.log() - self.scale.log()
-        return density
+        value = self._checked_value(value, support=True)
+        outside = (value < 0) | value.isposinf()
+        z, k = torch.where(outside, 1, value) / self.scale, self.concentration
+        density = torch.special.xlogy(k - 1, z) - z.pow(k) + k.log() - self.scale.log()
+        return torch.where(outside, -torch.inf, density)
 
     def icdf(self, value: Tensor) -> Tensor:
         """The value below which lies the probability `value` in [0, 1]."""

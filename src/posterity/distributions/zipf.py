@@ -9,6 +9,7 @@ from posterity.distributions.base import Distribution
 from posterity.distributions.kl import register_kl
 from posterity.kernels import Source, log1mexp
 from posterity.kernels.samplers import zipf
+from posterity.kernels.tracing import expm1
 from posterity.kernels.zeta import log_zeta, log_zeta_slope
 
 
@@ -42,11 +43,11 @@ class Zipf(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True).to(self.concentration.dtype)
-        return -self.concentration * value.log() - self._log_zeta(self.concentration)
+        return self._inside_only(value, -self.concentration * value.log() - self._log_zeta(self.concentration))
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value); 0 below the support."""
-        return -torch.expm1(self.log_survival_function(value))
+        return -expm1(self.log_survival_function(value))
 
     def log_cdf(self, value: Tensor) -> Tensor:
         """Log of P(X <= value)."""
@@ -96,7 +97,7 @@ class Zipf(Distribution):
         s = self.concentration
         exists = s > order + 1
         usable = torch.where(exists, s, order + 2)
-        moment = torch.expm1(self._log_zeta(usable - order) - self._log_zeta(usable))
+        moment = expm1(self._log_zeta(usable - order) - self._log_zeta(usable))
         return torch.where(exists, moment, torch.inf)
 
     def _mean_log(self) -> Tensor:

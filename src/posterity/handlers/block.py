@@ -45,19 +45,20 @@ class block(Handler):  # noqa: N801  # handlers are written as functions are
         for what, names in (("hide", hide), ("expose", expose)):
             if isinstance(names, str):
                 raise TypeError(f"block: {what} must be a list of names; write {what}=[{names!r}]")
-        self._hidden: Callable[[Site], bool] = lambda site: True
-        if hide is not None:
-            hidden = frozenset(hide)
-            self._hidden = lambda site: site.name in hidden
-        elif expose is not None:
-            exposed = frozenset(expose)
-            self._hidden = lambda site: site.name not in exposed
-        elif hide_fn is not None:
-            self._hidden = hide_fn
-        elif expose_fn is not None:
-            self._hidden = lambda site: not expose_fn(site)
+        self.hide = None if hide is None else frozenset(hide)
+        self.expose = None if expose is None else frozenset(expose)
+        self.hide_fn, self.expose_fn = hide_fn, expose_fn
 
     def process_message(self, site: Site) -> None:
         """Stop a hidden site here."""
-        if self._hidden(site):
+        if self._hides(site):
             site.stop = True
+
+    def _hides(self, site: Site) -> bool:
+        if self.hide is not None:
+            return site.name in self.hide
+        if self.expose is not None:
+            return site.name not in self.expose
+        if self.hide_fn is not None:
+            return self.hide_fn(site)
+        return self.expose_fn is None or not self.expose_fn(site)

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from posterity.distributions import lift as as_own
-from posterity.ppl import Handler, Site, sample
+from posterity.ppl import Handler, Site, sample, subsample
 
 Prior = (
     torch.distributions.Distribution
@@ -58,6 +59,16 @@ class lift(Handler):  # noqa: N801  # handlers are written as functions are
         own = as_own(prior)
         if not own.batch_shape and not own.event_shape and site.default is not None:
             first = site.default(site)
-            own = own.expand(first.shape).to_event()
+            if site.event_dim is not None:
+                first = subsample(first, site.event_dim)
+            own = own.expand(first.shape).to_event(_event_dim(site, first))
         site.value = sample(site.name, own)
         site.stop = True
+
+
+def _event_dim(site: Site, first: Tensor) -> int:
+    """How many of the last dimensions are no plate."""
+    if site.event_dim is not None:
+        return site.event_dim
+    plates = max((-frame.dim for frame in site.plates if frame.dim is not None), default=0)
+    return max(first.dim() - plates, 0)

@@ -47,8 +47,11 @@ class seed(Handler):  # noqa: N801  # handlers are written as functions are
         """Give a site that has yet to be drawn its stream."""
         if site.kind not in ("sample", "plate") or site.value is not None or site.source is not None:
             return
-        if isinstance(self.source, Key):
-            site.source = self.source.at(self._streams)
-            self._streams += 1
-        else:
-            site.source = self.source
+        site.source = self.next_source()
+
+    def next_source(self) -> Source:
+        """What the next site draws from: of a key, a stream that no other site takes."""
+        if not isinstance(self.source, Key):
+            return self.source
+        self._streams += 1
+        return self.source.at(self._streams - 1)

@@ -1,6 +1,9 @@
 """Floor 4: inference."""
 
+from posterity.infer.annealed_importance_sampling import AnnealedImportance, annealed_importance_sampling
+from posterity.infer.arviz import loo, to_arviz, waic
 from posterity.infer.elbo import ELBO
+from posterity.infer.enumeration import log_density
 from posterity.infer.guides import (
     AutoDelta,
     AutoGuide,
@@ -14,6 +17,7 @@ from posterity.infer.guides import (
     AutoStructured,
 )
 from posterity.infer.importance_weighted import IWAE, VIMCO, RenyiELBO, ReweightedWakeSleep
+from posterity.infer.infer_discrete import compute_marginals, infer_discrete
 from posterity.infer.initialization import (
     init_to_feasible,
     init_to_mean,
@@ -22,14 +26,22 @@ from posterity.infer.initialization import (
     init_to_uniform,
     init_to_value,
 )
+from posterity.infer.log_evidence import LogEvidence, log_evidence
 from posterity.infer.objective import Estimate, Objective
+from posterity.infer.pareto_smoothing import pareto_smooth
+from posterity.infer.pathfinder import Pathfinder, PathfinderResult
+from posterity.infer.potential import Potential
+from posterity.infer.predictive import Predictive, log_likelihood
+from posterity.infer.stein import SVGD, SVGDResult
 from posterity.infer.svi import SVI, SVIResult
 
 __all__ = [
     "ELBO",
     "IWAE",
+    "SVGD",
     "SVI",
     "VIMCO",
+    "AnnealedImportance",
     "AutoDelta",
     "AutoGuide",
     "AutoGuideList",
@@ -41,14 +53,30 @@ __all__ = [
     "AutoSpline",
     "AutoStructured",
     "Estimate",
+    "LogEvidence",
     "Objective",
+    "Pathfinder",
+    "PathfinderResult",
+    "Potential",
+    "Predictive",
     "RenyiELBO",
     "ReweightedWakeSleep",
+    "SVGDResult",
     "SVIResult",
+    "annealed_importance_sampling",
+    "compute_marginals",
+    "infer_discrete",
     "init_to_feasible",
     "init_to_mean",
     "init_to_median",
     "init_to_sample",
     "init_to_uniform",
     "init_to_value",
+    "log_density",
+    "log_evidence",
+    "log_likelihood",
+    "loo",
+    "pareto_smooth",
+    "to_arviz",
+    "waic",
 ]

@@ -1,12 +1,13 @@
 """Where inference starts: a value for each latent variable at which the model's log density is finite."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # torch does not list it
 
 from posterity.bijectors import Bijector, bijector_to
 from posterity.bijectors.constraints import Constraint
@@ -57,7 +58,7 @@ def init_to_median(site: Site | None = None, *, num_samples: int = 15) -> Any:
 
 
 def init_to_mean(site: Site | None = None) -> Any:
-    """Start at the prior's mean; where that is not known or not finite, as `init_to_median`.
+    """Start at the prior's mean; where that is not known, or no value that the variable can have, as `init_to_median`.
 
     Args:
         site: The site to give a value to. Without it, the strategy.
@@ -75,7 +76,8 @@ def init_to_mean(site: Site | None = None) -> Any:
         mean = _distribution(site).mean
     except NotImplementedError:
         return init_to_median(site)
-    return mean if torch._is_all_true(mean.isfinite()) else init_to_median(site)
+    possible = mean.isfinite().all() & support_of(site).check(mean).all()
+    return mean if torch._is_all_true(possible) else init_to_median(site)
 
 
 def init_to_sample(site: Site | None = None) -> Any:
@@ -224,7 +226,7 @@ def find_start(
         own = source.fold_in(attempt) if isinstance(source, Key) else source
         try:
             found, values = _run(model, args, kwargs or {}, init, own)
-        except (ValueError, torch.linalg.LinAlgError) as error:
+        except (ValueError, LinAlgError) as error:
             # Values of a try may be out of some support; what has nothing to do with values recurs word by word.
             if str(error) == complaint or attempt == num_tries - 1:
                 raise
@@ -325,14 +327,40 @@ def bijector_of(site: Site) -> Bijector:
         raise
 
 
-def source_here() -> Source:
-    """The random numbers of the innermost `seed` handler around, in a stream beside those of its sites."""
+def source_here(*, advance: bool = False) -> Source:
+    """Random numbers from the innermost `seed` handler around; None where there is none.
+
+    Args:
+        advance: Whether to take the place of a site there. Otherwise the sites' numbers are what they would be without
+            this call, and two calls give the same.
+    """
     for handler in reversed(handlers()):
         if isinstance(handler, seed):
-            return handler.source.fold_in(_BESIDE) if isinstance(handler.source, Key) else handler.source
+            source = handler.next_source() if advance else handler.source
+            return source.fold_in(_BESIDE) if isinstance(source, Key) else source
     return None
 
 
+@contextmanager
+def seeded_generator(source: Source) -> Iterator[None]:
+    """Torch's global generator, on the processor, in a state that a source decides; put back afterwards.
+
+    Args:
+        source: None leaves the generator alone.
+    """
+    if source is None:
+        yield
+        return
+    state = torch.get_rng_state()
+    number = uniform((), source=source, dtype=torch.float64, device="cpu")
+    torch.default_generator.manual_seed(int(number * 2**52))
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+
+
+# What keys of our own are made with: no site folds numbers in.
 _BESIDE = 2**30
 
 
@@ -369,7 +397,9 @@ def _run(
     model: _Program, args: Sequence[Any], kwargs: Mapping[str, Any], init: Strategy, source: Source
 ) -> tuple[Trace, dict[str, Tensor]]:
     values = _From(init)
-    with torch.enable_grad(), block(hide_fn=lambda site: site.kind != "param"), ExitStack() as stack:
+    # What the model hides by a handler of its own draws from torch's generator, past `seed`.
+    with torch.enable_grad(), seeded_generator(source), ExitStack() as stack:
+        stack.enter_context(block(hide_fn=lambda site: site.kind != "param"))
         if source is not None:
             stack.enter_context(seed(rng_seed=source))
         recorded = stack.enter_context(trace())

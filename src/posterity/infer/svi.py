@@ -9,11 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from posterity.infer.capture import can_compile
 from posterity.infer.elbo import ELBO
 from posterity.infer.objective import Estimate, Objective
 from posterity.infer.optimizers import clipped, rules
+from posterity.infer.packing import Packing
 from posterity.infer.parameters import Parameters
 from posterity.infer.simulation import Program, check_sites
 from posterity.infer.svi_graph import GraphStep
@@ -135,10 +137,13 @@ class SVI:
         cpu = torch.device("cpu")
         self._generators = {cpu: torch.Generator(cpu).manual_seed(seed)}
         self._parameters = Parameters(iter((model, guide)))
-        self._layout = NoiseLayout(())
+        # By kind of arguments: a batch of another size takes other noise. And that of the last call.
+        self._layouts: dict[Any, NoiseLayout] = {}
+        self._last: tuple[Any, Any, NoiseLayout] | None = None
         self._state: dict[str, Tensor] = {}
         self._graphs: dict[Any, GraphStep] = {}
         self._bound: tuple[Any, Any, GraphStep, list[Tensor]] | None = None
+        self._packing: Packing | None = None
         self._loaded: dict[str, Any] | None = None
 
     @property
@@ -163,9 +168,8 @@ class SVI:
         """
         # Automatic guides make their parameters in the first run, and take random numbers only then.
         self._probe(args, kwargs)
-        recorder, (model_trace, guide_trace) = self._probe(args, kwargs)
+        _, (model_trace, guide_trace) = self._probe(args, kwargs)
         check_sites(model_trace, guide_trace)
-        self._layout = recorder.layout()
         self._parameters.discover(model_trace, guide_trace)
         trained = self._parameters.trained()
         if not trained:
@@ -174,7 +178,7 @@ class SVI:
                 "for networks"
             )
         with torch.no_grad():
-            estimate = self._estimate(args, kwargs, self._draw_noise())
+            estimate = self._estimate(args, kwargs, self._draw_noise(args, kwargs))
         self._state = {name: value.detach() for name, value in estimate.state.items()}
         self.optimizer = self._new_optimizer(list(trained.values()))
         self.scheduler = None if self._make_scheduler is None else self._make_scheduler(self.optimizer)
@@ -211,7 +215,7 @@ class SVI:
             **kwargs: Their keyword arguments.
         """
         self._ready(args, kwargs)
-        return float(self._estimate(args, kwargs, self._draw_noise()).loss)
+        return float(self._estimate(args, kwargs, self._draw_noise(args, kwargs)).loss)
 
     def run(self, num_steps: int, *args: Any, **kwargs: Any) -> SVIResult:
         """Take steps, on the same arguments each time.
@@ -327,14 +331,37 @@ class SVI:
         if self.optimizer is None:
             self.init(*args, **kwargs)
 
-    def _probe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        recorder = NoiseRecorder(self._generators)
+    def _probe(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        generators: dict[torch.device, torch.Generator] | None = None,
+    ) -> Any:
+        recorder = NoiseRecorder(self._generators if generators is None else generators)
         with torch.no_grad():
             traces = self._parameters(lambda: self.objective.probe(self.model, self.guide, args, kwargs, recorder))
         return recorder, traces
 
-    def _draw_noise(self) -> dict[str, Tensor]:
-        return self._layout.draw(self._generators, (self.objective.num_particles,))
+    def _draw_noise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
+        if self._last is None or self._last[0] is not args or self._last[1] is not kwargs:
+            key = _kind_of(args, kwargs)
+            if key not in self._layouts:
+                self._layouts[key] = self._find_layout(args, kwargs)
+            self._last = args, kwargs, self._layouts[key]
+        return self._last[2].draw(self._generators, (self.objective.num_particles,))
+
+    def _find_layout(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoiseLayout:
+        """What noise a run takes; the next steps are the same whether it was looked for or known."""
+        cpu = torch.device("cpu")
+        buffers = {buffer: buffer.clone() for buffer in self._parameters.buffers()}
+        recorder, _ = self._probe(args, kwargs, {cpu: torch.Generator(cpu).manual_seed(0)})
+        with torch.no_grad():
+            for buffer, before in buffers.items():
+                buffer.copy_(before)
+        layout: NoiseLayout = recorder.layout()
+        for device in layout.devices() - self._generators.keys():
+            self._generators[device] = torch.Generator(device).manual_seed(self._generators[cpu].initial_seed())
+        return layout
 
     def _estimate(self, args: tuple[Any, ...], kwargs: dict[str, Any], pools: Mapping[str, Tensor]) -> Estimate:
         estimate: Estimate = self._parameters(
@@ -361,7 +388,7 @@ class SVI:
         )
 
     def _step(self, args: tuple[Any, ...], kwargs: dict[str, Any], compiled: bool) -> Tensor:
-        pools = self._draw_noise()
+        pools = self._draw_noise(args, kwargs)
         loss = self._compiled_step(args, kwargs, pools) if compiled else self._eager_step(args, kwargs, pools)
         self.losses.append(loss)
         if self.scheduler is not None:
@@ -390,16 +417,35 @@ class SVI:
         assert self.optimizer is not None
         # A run hands over the same arguments at every step.
         if self._bound is None or self._bound[0] is not args or self._bound[1] is not kwargs:
+            if self._packing is not None and self._packing.is_stale(self.optimizer):
+                self._forget_graphs()
             key = GraphStep.key(args, kwargs)
             if key not in self._graphs:
                 self._graphs[key] = GraphStep(
-                    self.objective, self.model, self.guide, self._parameters, self.optimizer, args, kwargs, pools,
-                    self._state, self.clip_norm, self.clip_value,
+                    self.objective, self.model, self.guide, self._parameters, self.optimizer, self._packed(),
+                    args, kwargs, pools, self._state, self.clip_norm, self.clip_value,
                 )  # fmt: skip
             self._bound = args, kwargs, self._graphs[key], GraphStep.tensors(args, kwargs)
         _, _, graph, tensors = self._bound
         loss, self._state = graph(tensors, pools, self._state)
+        self.optimizer._opt_called = True  # type: ignore[attr-defined]  # else schedules warn that it never stepped
         return loss
+
+    def _packed(self) -> Packing:
+        assert self.optimizer is not None
+        if self._packing is None:
+            found = rules(self.optimizer)
+            if found is None:
+                raise ValueError(
+                    f"SVI: a step of {type(self.optimizer).__name__} with these options cannot be compiled, only those "
+                    "of Adam and AdamW without amsgrad, and SGD: use one of them, or compile=False"
+                )
+            self._packing = Packing(self.optimizer, found)
+        return self._packing
+
+    def _forget_graphs(self) -> None:
+        self._graphs.clear()
+        self._bound = self._packing = None
 
     def _take_in_new_parameters(self) -> None:
         """Hand the optimizer the parameters of `param` statements that a step met for the first time."""
@@ -465,8 +511,20 @@ class SVI:
             self._generators.setdefault(torch.device(device), torch.Generator(device)).set_state(generator)
         self._state = dict(state["objective"])
         self.losses = list(state["losses"].unbind(0))
-        self._graphs.clear()
-        self._bound = None
+        self._forget_graphs()
+
+
+def _kind_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What decides how much noise a run takes: structure, shapes, and numbers such as a batch's size."""
+    leaves, structure = pytree.tree_flatten((args, kwargs))
+    return structure, tuple(
+        (leaf.shape, leaf.dtype, leaf.device)
+        if isinstance(leaf, Tensor)
+        else leaf
+        if isinstance(leaf, bool | int | float | str)
+        else id(leaf)
+        for leaf in leaves
+    )
 
 
 def _as_call(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -10,7 +10,8 @@ from torch.utils import _pytree as pytree
 
 from posterity.infer.capture import capture
 from posterity.infer.objective import Objective
-from posterity.infer.optimizers import clipped, rules, state_of, updated
+from posterity.infer.optimizers import clipped, updated
+from posterity.infer.packing import Pack, Packing
 from posterity.infer.parameters import Parameters
 from posterity.infer.simulation import Program
 from posterity.kernels.noise_tape import Pools
@@ -24,7 +25,8 @@ class GraphStep:
         model: The model.
         guide: The guide.
         parameters: What is trained.
-        optimizer: Adam, AdamW or SGD over those parameters.
+        optimizer: The optimizer over those parameters.
+        packing: Its parameters and its state, packed.
         args: Arguments of the programs.
         kwargs: Their keyword arguments.
         pools: Noise for one estimate.
@@ -33,7 +35,6 @@ class GraphStep:
         clip_value: Their greatest absolute value.
 
     Raises:
-        ValueError: The optimizer is none of those.
         RuntimeError: The programs cannot be captured.
     """
 
@@ -44,6 +45,7 @@ class GraphStep:
         guide: Program,
         parameters: Parameters,
         optimizer: torch.optim.Optimizer,
+        packing: Packing,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         pools: Pools,
@@ -51,17 +53,9 @@ class GraphStep:
         clip_norm: float | None,
         clip_value: float | None,
     ) -> None:
-        found = rules(optimizer)
-        if found is None:
-            raise ValueError(
-                f"SVI: a step of {type(optimizer).__name__} with these options cannot be compiled, only those of Adam "
-                "and AdamW without amsgrad, and SGD: use one of them, or compile=False"
-            )
-        self._optimizer = optimizer
-        trained = [p for group in optimizer.param_groups for p in group["params"]]
-        names = {id(p): name for name, p in parameters.named_parameters()}
-        states = [state_of(optimizer, p, rule) for p, rule in zip(trained, found, strict=True)]
-        groups = [i for i, group in enumerate(optimizer.param_groups) for _ in group["params"]]
+        self._optimizer, packs = optimizer, packing.packs
+        place = {id(p): name for name, p in parameters.named_parameters()}
+        names = [place[id(packing.parameters[i])] for pack in packs for i in pack.members]
         leaves, structure = pytree.tree_flatten((tuple(args), dict(kwargs)))
         fixed = [_GIVEN if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         after_names: list[str] = []
@@ -79,22 +73,30 @@ class GraphStep:
             whole = [next(given) if leaf is _GIVEN else leaf for leaf in fixed]
             own_args, own_kwargs = pytree.tree_unflatten(whole, structure)
             with torch.enable_grad():
-                roots = [v.detach().requires_grad_() for v in values]
-                swapped = {names[id(p)]: root for p, root in zip(trained, roots, strict=True)}
+                roots = [
+                    part.detach().requires_grad_()
+                    for pack, value in zip(packs, values, strict=True)
+                    for part in pack.parts(value)
+                ]
                 estimate = functional_call(
                     parameters,
-                    {**swapped, **buffers},
+                    {**dict(zip(names, roots, strict=True)), **buffers},
                     (lambda: objective.estimate(model, guide, own_args, own_kwargs, noise, before),),
                 )
-                gradients = torch.autograd.grad(estimate.surrogate, roots, allow_unused=True)
-            used = [i for i, g in enumerate(gradients) if g is not None]
-            shortened = clipped([g for g in gradients if g is not None], clip_norm, clip_value)
-            good = torch.stack([estimate.loss.isfinite(), *(g.isfinite().all() for g in shortened)]).all()
-            for i, gradient in zip(used, shortened, strict=True):
-                new, new_state = updated(found[i], values[i], gradient, kept[i], rates[groups[i]])
-                values[i].copy_(torch.where(good, new, values[i]))
-                for key, value in new_state.items():
-                    kept[i][key].copy_(torch.where(good, value, kept[i][key]))
+                found = iter(torch.autograd.grad(estimate.surrogate, roots, allow_unused=True))
+            gradients, used = [], []
+            for pack, value in zip(packs, values, strict=True):
+                own = [next(found) for _ in pack.members]
+                used.append([g is not None for g in own])
+                parts = pack.parts(value)
+                gradients.append(
+                    pack.whole([torch.zeros_like(v) if g is None else g for g, v in zip(own, parts, strict=True)])
+                )
+            gradients = clipped(gradients, clip_norm, clip_value)
+            good = torch.stack([estimate.loss.isfinite(), *(g.isfinite().all() for g in gradients)]).all()
+            for pack, value, own_state, gradient, use in zip(packs, values, kept, gradients, used, strict=True):
+                if any(use):
+                    _update(pack, value, own_state, gradient, rates[pack.group], _mask(pack, use, value, good))
             after_names[:] = estimate.state
             after = [torch.where(good, v.detach(), before[name]) for name, v in estimate.state.items()]
             return torch.where(good, estimate.loss, torch.nan), *after
@@ -102,8 +104,8 @@ class GraphStep:
         self._rates = [torch.as_tensor(group["lr"], dtype=torch.float64) for group in optimizer.param_groups]
         example, inputs = pytree.tree_flatten(
             (
-                [p.detach() for p in trained],
-                states,
+                [pack.value for pack in packs],
+                [pack.state for pack in packs],
                 dict(parameters.named_buffers()),
                 self._rates,
                 dict(pools),
@@ -143,3 +145,24 @@ class GraphStep:
 
 # Stands for a tensor among the arguments.
 _GIVEN = object()
+
+
+def _mask(pack: Pack, used: list[bool], value: Tensor, good: Tensor) -> Tensor:
+    """Where a pack changes: nowhere in a bad step, and never in members that the loss does not depend on."""
+    if all(used):
+        return good
+    marks = [value.new_full((shape.numel(),), u, dtype=torch.bool) for shape, u in zip(pack.shapes, used, strict=True)]
+    return good & torch.cat(marks)
+
+
+def _update(pack: Pack, value: Tensor, state: dict[str, Tensor], gradient: Tensor, rate: Tensor, mask: Tensor) -> None:
+    """Take an optimizer's step in place, where the mask allows it."""
+    several = len(pack.members) > 1
+    one = {key: tensor[0] if several and key == "step" else tensor for key, tensor in state.items()}
+    new, new_state = updated(pack.rule, value, gradient, one, rate)
+    value.copy_(torch.where(mask, new, value))
+    for key, tensor in new_state.items():
+        kept = state[key]
+        # Members without a gradient count along: with averages of zero it makes no difference to them.
+        where = mask.any() if key == "step" else mask
+        kept.copy_(torch.where(where, tensor.expand_as(kept), kept))

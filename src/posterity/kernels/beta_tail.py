@@ -11,12 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posterity.kernels.tracing import expm1, once, weighted_sums
+from posterity.kernels.tracing import expm1, once, traced, weighted_sums
 
 RAISED = 10
-NODES = 18
-# The quadrature ends where the integrand has fallen by this many e-folds.
-FALL = 33.0
 # Smaller arguments are taken as this one, so that logarithms and their products stay finite.
 SMALLEST = 1e-300
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156, -3617 / 122400)
@@ -40,7 +37,15 @@ def legendre(number: int) -> list[tuple[float, float]]:
     return list(zip((0.5 + 0.5 * nodes).tolist(), (0.5 * weights).tolist(), strict=True))
 
 
-_RULE = legendre(NODES)
+class Rule(NamedTuple):
+    """Nodes with their weights, and the e-folds by which the integrand has fallen where the quadrature ends."""
+
+    points: list[tuple[float, float]]
+    fall: float
+
+
+# To 7e-12 of the tail for parameters from 1e-3 to 1e5, and to 6e-5 of it (1e-5 for those from 0.5 to 50).
+FINE, COARSE = Rule(legendre(18), 33.0), Rule(legendre(6), 10.0)
 
 
 def oriented(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
@@ -56,7 +61,9 @@ def oriented(a: Tensor, b: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, tuple[
     return direct, (pick(a, b), pick(b, a), pick(x, y), pick(y, x))
 
 
-def tail(a: Tensor, b: Tensor, x: Tensor, y: Tensor, order: int = 0, log_peak: Tensor | None = None) -> Tail:
+def tail(
+    a: Tensor, b: Tensor, x: Tensor, y: Tensor, order: int = 0, log_peak: Tensor | None = None, rule: Rule = FINE
+) -> Tail:
     r"""The lower tail at x = 1 - y, for oriented arguments, with derivatives up to `order`.
 
     `log_peak`, where it is known already, is `log_scale(a, b) + log(a)`, which is symmetric in a and b.
@@ -86,10 +93,15 @@ def tail(a: Tensor, b: Tensor, x: Tensor, y: Tensor, order: int = 0, log_peak: T
     left = x < y
     small = torch.minimum(x, y)
     rate, power = once(torch.where(left, a + RAISED, b)), n + RAISED
-    width = once(_width(a, b, x, y, rate, power))
+    width = once(_width(a, b, x, y, rate, power, rule.fall))
     rate_width = rate * width
 
     def terms(node: float | Tensor) -> list[Tensor]:
+        if not order and traced(x):
+            # e^v - 1 as tanh(v / 2) (e^v + 1). What is short, with no long value used twice, is fused with its sum;
+            # anything else is stored for all nodes first.
+            rise = torch.tanh(width * (0.5 * node)) * (torch.exp(width * node) + 1)
+            return [torch.exp(rate_width * node - power * torch.log1p(small * rise))]
         stretched = width * node
         log = torch.log1p(small * expm1(stretched))
         value = (rate_width * node).sub_(power * log).exp_()
@@ -101,7 +113,7 @@ def tail(a: Tensor, b: Tensor, x: Tensor, y: Tensor, order: int = 0, log_peak: T
         moments.add(value, (log_a + by_a, log_b + by_b, *curvatures))
         return [value, *moments.sums]
 
-    integral, *moments = weighted_sums(terms, _RULE, x)
+    integral, *moments = weighted_sums(terms, rule.points, x)
     scale = factor * width.abs()
     scaled = log_scale(a, b) if log_peak is None else log_peak - torch.log(a)
     result = Tail(_exponent(a, b, x, y) + scaled, total + scale * integral)
@@ -168,17 +180,17 @@ def _stirling(z: Tensor) -> Tensor:
     return torch.where(is_small, small, series)
 
 
-def _width(a: Tensor, b: Tensor, x: Tensor, y: Tensor, rate: Tensor, power: Tensor) -> Tensor:
-    """Where the integrand has fallen by `FALL`, signed: negative in the form for x < y."""
+def _width(a: Tensor, b: Tensor, x: Tensor, y: Tensor, rate: Tensor, power: Tensor, fall: float) -> Tensor:
+    """Where the integrand has fallen by `fall` e-folds, signed: negative in the form for x < y."""
     left = x < y
     small = torch.minimum(x, y)
     slope = (y * a - x * b) + RAISED * y
-    width = 2 * FALL / (slope + torch.sqrt(slope * slope + 2 * FALL * power * x * y))
-    steep = torch.log1p(torch.expm1(((FALL + b * width) / power).clamp(max=50.0)) / y)
+    width = 2 * fall / (slope + torch.sqrt(slope * slope + 2 * fall * power * x * y))
+    steep = torch.log1p(expm1(((fall + b * width) / power).clamp(max=50.0)) / y)
     width = once(torch.where(left, -width, torch.minimum(width, steep)))
     # The logarithm of the integrand is concave, so that one Newton step never falls short.
     rise = expm1(width)
-    height = rate * width - power * torch.log1p(small * rise) + FALL
+    height = rate * width - power * torch.log1p(small * rise) + fall
     return width - height / (rate - power * small * (rise + 1) / (1 + small * rise))
 
 

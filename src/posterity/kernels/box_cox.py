@@ -7,6 +7,7 @@ from torch import Tensor
 
 from posterity.kernels.elementwise import elementwise
 from posterity.kernels.reading import readable, records_gradient
+from posterity.kernels.tracing import expm1
 
 _LOG_TERMS, _EXP_TERMS = 40, 18
 
@@ -50,7 +51,7 @@ def _is_simple(power: Tensor, x: Tensor) -> bool:
 
 
 @elementwise(
-    lambda power, x, value: x * x * _log_bend(power * x),
+    lambda power, x, value: _log_slope(power, x),
     lambda power, x, value: 1 / (1 + power * x),
 )
 def _log1p_over(power: Tensor, x: Tensor) -> Tensor:
@@ -62,7 +63,16 @@ def _log1p_over(power: Tensor, x: Tensor) -> Tensor:
     lambda power, y, value: torch.exp(power * y),
 )
 def _expm1_over(power: Tensor, y: Tensor) -> Tensor:
-    return torch.where(power == 0, y, torch.expm1(power * y) / torch.where(power == 0, 1.0, power))
+    return torch.where(power == 0, y, expm1(power * y) / torch.where(power == 0, 1.0, power))
+
+
+def _log_slope(power: Tensor, x: Tensor) -> Tensor:
+    """The derivative of log(1 + power x) / power in the power."""
+    near, _, far = _split(power * x, 1.0)
+    inner, large = torch.where(near, x, 0), torch.where(near, 1, power)
+    # The square of a large x overflows.
+    beyond = (1 - 1 / (1 + far) - torch.log1p(far)) / large / large
+    return torch.where(near, inner * inner * _log_bend(power * inner), beyond)
 
 
 @elementwise(lambda w, value: _log_bend_slope(w))

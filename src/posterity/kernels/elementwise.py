@@ -6,16 +6,18 @@ same arguments. Derivatives that are themselves differentiable give the second o
 
 from collections.abc import Callable
 from numbers import Number
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from posterity.kernels.reading import records_gradient
+
 Values = Callable[..., Tensor]
 
 # Bytes of each argument that are worked on at a time in eager mode: a long formula's temporaries stay in the cache.
-BLOCK = 1 << 17
+BLOCK = 1 << 18
 
 
 def elementwise(*derivatives: Values | None) -> Callable[[Values], Values]:
@@ -57,7 +59,10 @@ def elementwise(*derivatives: Values | None) -> Callable[[Values], Values]:
         def broadcast(*arguments: Tensor | float) -> Tensor:
             if torch.compiler.is_dynamo_compiling():
                 _meet_dynamo()
-            return apply(*broadcast_arguments(name, arguments))
+                return apply(*broadcast_arguments(name, arguments))
+            tensors = broadcast_arguments(name, arguments)
+            # An autograd function costs more than the few operations of most formulas.
+            return _in_blocks(function, tensors) if _is_plain(tensors) else apply(*tensors)
 
         broadcast.__name__ = broadcast.__qualname__ = name
         broadcast.__doc__, broadcast.__module__ = function.__doc__, function.__module__
@@ -119,14 +124,44 @@ def _operation(function: Values, derivatives: tuple[Values | None, ...]) -> type
     return Operation
 
 
+def in_blocks(formula: Values, *arguments: Tensor) -> Tensor:
+    """`formula(*arguments)` for an elementwise formula of several operations, whose temporaries stay in the cache.
+
+    Large tensors of one shape are worked on block by block where no derivative is recorded and no graph is made;
+    elsewhere, and for shapes that have to broadcast, this is the plain call.
+
+    Args:
+        formula: Takes the tensors, or pieces of them, and returns a new tensor of their shape.
+        arguments: Tensors of one dtype.
+
+    Example:
+        >>> in_blocks(lambda x, y: (x + y).log(), torch.ones(2), torch.ones(2))
+        tensor([0.6931, 0.6931])
+    """
+    first = arguments[0]
+    if first.numel() * first.element_size() <= 2 * BLOCK or not _is_plain(arguments):
+        return formula(*arguments)
+    return _in_blocks(formula, arguments) if all(a.shape == first.shape for a in arguments) else formula(*arguments)
+
+
+def _is_plain(arguments: tuple[Tensor, ...]) -> bool:
+    """Whether nothing but the values is asked for: no derivative, no transform, no graph."""
+    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    return not records_gradient(*arguments)
+
+
 def _in_blocks(function: Values, arguments: tuple[Tensor, ...]) -> Tensor:
     first = arguments[0]
     # Traced and fake tensors are of other types: a graph should hold the formula once.
     size = BLOCK // first.element_size()
     if first.numel() <= 2 * size or first.device.type != "cpu" or type(first) not in (Tensor, Parameter):
         return function(*arguments)
-    blocks = zip(*(argument.reshape(-1).split(size) for argument in arguments), strict=True)
-    return torch.cat([function(*block) for block in blocks]).view(first.shape)
+    result = torch.empty(first.shape, dtype=first.dtype, device=first.device)
+    blocks = zip(*(a.reshape(-1).split(size) for a in (result, *arguments)), strict=True)
+    for target, *block in blocks:
+        target.copy_(function(*block))
+    return result
 
 
 def broadcast_arguments(name: str, arguments: tuple[Tensor | float, ...]) -> tuple[Tensor, ...]:
@@ -139,6 +174,11 @@ def broadcast_arguments(name: str, arguments: tuple[Tensor | float, ...]) -> tup
         >>> broadcast_arguments("beta", (torch.tensor([1, 2]), 0.5))
         (tensor([1., 2.]), tensor([0.5000, 0.5000]))
     """
+    first = arguments[0]
+    if isinstance(first, Tensor) and first.is_floating_point():
+        layout = (first.shape, first.dtype, first.device)
+        if all(isinstance(a, Tensor) and (a.shape, a.dtype, a.device) == layout for a in arguments[1:]):
+            return cast(tuple[Tensor, ...], arguments)
     tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
     others = [argument for argument in arguments if not isinstance(argument, Tensor | Number)]
     if not tensors or others or any(tensor.is_complex() for tensor in tensors):

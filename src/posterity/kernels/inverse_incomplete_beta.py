@@ -1,9 +1,11 @@
 """The inverse of the regularised incomplete beta function, by Halley's steps in the log-odds."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from posterity.kernels.beta_tail import SMALLEST, log_scale, oriented, tail
+from posterity.kernels.beta_tail import COARSE, FINE, SMALLEST, Rule, log_scale, oriented, tail
 from posterity.kernels.elementwise import broadcast_arguments, elementwise
 from posterity.kernels.incomplete_beta import (
     complement_of,
@@ -13,9 +15,10 @@ from posterity.kernels.incomplete_beta import (
     log_betainc_value,
     widened,
 )
-from posterity.kernels.tracing import iterate, once
+from posterity.kernels.tracing import expm1, iterate, once
 
-STEPS = 5
+# Steps with a few digits of the tail leave at most 1e-5 of it to one with all of them: they are of the third order.
+_COARSE_STEPS = 2
 # The logarithm of the probability is concave in the log-odds; beyond these the result has underflowed.
 _FURTHEST = 690.0
 
@@ -24,7 +27,8 @@ def betaincinv(a: Tensor | float, b: Tensor | float, p: Tensor | float) -> Tenso
     """The x in [0, 1] with `betainc(a, b, x) = p`; derivatives by the implicit function theorem.
 
     Computed in float64, whatever the dtype. For a and b from 1e-3 to 1e5 and p from 1e-250 the relative error of the
-    probability at the result is below 1e-10 where the result has digits for it, that is, is not next to 1.
+    probability at the result, as `betainc` gives it, is below 1e-11 where the result has digits for it, that is, is
+    not next to 1. Worst of 200 000 points: 4e-12 (a = 8e4, b = 9e4, p = 1e-152); 4e-14 for a and b from 0.5 to 50.
 
     Args:
         a: First parameter, positive.
@@ -91,16 +95,17 @@ def quantile_log_odds(a: Tensor, b: Tensor, p: Tensor, q: Tensor) -> Tensor:
     log_p = torch.log(torch.where(swapped, q, p).clamp(min=1e-320))
     log_peak = once(log_scale(c, d) + torch.log(c))
     u = once(_start(c, d, log_p, log_peak))
-    u = iterate(_improved, u, (c, d, log_p, log_peak), STEPS, settled=1e-4)
+    u = iterate(partial(_improved, COARSE), u, (c, d, log_p, log_peak), _COARSE_STEPS, settled=3e-3)
+    u, _ = _improved(FINE, u, c, d, log_p, log_peak)
     return torch.where(swapped, -u, u)
 
 
 def _start(a: Tensor, b: Tensor, log_p: Tensor, log_peak: Tensor) -> Tensor:
-    # The leading term x^a / (a B(a, b)) of the tail.
+    # The leading term x^a / (a B(a, b)) of the tail, which is above it for b < 1 and below it for b > 1.
     n = a + b
     log_beta = a * torch.log(a / n) + b * torch.log(b / n) + torch.log(a) - log_peak
-    leading = (log_p + log_beta) / a
-    first = leading - torch.log1p(-torch.exp(leading.clamp(max=-1e-3)))
+    leading = ((log_p + log_beta) / a).clamp(max=-1e-8)
+    first = leading - torch.log(-expm1(leading))
     # Abramowitz and Stegun 26.5.22.
     score = -torch.special.ndtri(torch.exp(log_p))
     alpha, beta = 1 / (2 * a - 1).clamp(min=0.3), 1 / (2 * b - 1).clamp(min=0.3)
@@ -108,21 +113,20 @@ def _start(a: Tensor, b: Tensor, log_p: Tensor, log_peak: Tensor) -> Tensor:
     mean = 2 / (alpha + beta)
     w = score * torch.sqrt((mean + shift).clamp(min=1e-3)) / mean - (beta - alpha) * (shift + 5 / 6 - 2 / (3 * mean))
     second = torch.log(a / b) - 2 * w
-    use_second = (a > 0.8) & (b > 0.8) & (second > first)
+    above = torch.where(a > 0.8, torch.maximum(first, second), first)
     # For small b the tail falls as the exponential integral of a (1 - x) does.
-    third = torch.log(a) - torch.log1p((torch.log(b) - log_p).clamp(min=0.0))
-    start = torch.where((a > 2) & (b <= 0.8), torch.maximum(first, third), first)
-    return torch.where(use_second, second, start).clamp(-_FURTHEST, _FURTHEST)
+    third = torch.log(a) - torch.log1p((torch.log(b) - log_p).clamp(min=0.0)) + 0.7
+    return torch.where(b < 1, torch.minimum(first, third), above).clamp(-_FURTHEST, _FURTHEST)
 
 
-def _improved(u: Tensor, a: Tensor, b: Tensor, log_p: Tensor, log_peak: Tensor) -> tuple[Tensor, Tensor]:
+def _improved(rule: Rule, u: Tensor, a: Tensor, b: Tensor, log_p: Tensor, log_peak: Tensor) -> tuple[Tensor, Tensor]:
     """A step towards log I = log_p in the log-odds u, in which log I is concave, and the residual before it.
 
     Newton's steps would never overshoot.
     """
     x, y = torch.sigmoid(u), torch.sigmoid(-u)
     direct, (c, d, s, t) = oriented(a, b, x, y)
-    part = tail(c, d, s.clamp(min=SMALLEST), t, log_peak=log_peak)
+    part = tail(c, d, s.clamp(min=SMALLEST), t, log_peak=log_peak, rule=rule)
     log_tail = part.log_prefactor + torch.log(part.total)
     other = torch.log1p(-torch.exp(torch.where(direct, -1.0, log_tail)).clamp(max=1 - 1e-16))
     log_i = torch.where(direct, log_tail, other)

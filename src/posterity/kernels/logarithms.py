@@ -30,8 +30,10 @@ def log1mexp(x: Tensor) -> Tensor:
         >>> log1mexp(torch.tensor([1e-20, 0.6931472, 20.0]))
         tensor([-4.6052e+01, -6.9315e-01, -2.0612e-09])
     """
-    near = (-expm1(-x)).log()
-    return torch.where(x < math.log(2), near, torch.log1p(-(-x).exp()))
+    # The sum of both forms, each held at its value for 1/2 on the other's side: on the CPU a selection of many elements
+    # costs more than two logarithms.
+    probability, complement = (-x).exp(), -expm1(-x)
+    return torch.log1p(-probability.clamp(max=0.5)) + (2 * complement.clamp(max=0.5)).log()
 
 
 @elementwise(
@@ -81,3 +83,23 @@ def log_expm1(x: Tensor) -> Tensor:
     middle = torch.log1p(2 * expm1(d))
     outside = torch.where(x < 1, expm1(x.clamp(max=1)).log(), x + torch.log1p(-(-x).exp()))
     return torch.where((x - math.log(2)).abs() < 0.2, middle, outside)
+
+
+@elementwise(lambda x, start, value: 1 / x, lambda x, start, value: -1 / start)
+def log_growth(x: Tensor, start: Tensor) -> Tensor:
+    r"""The logarithm of how many times a start has grown, $\log(x / start)$, where the ratio itself may overflow.
+
+    Args:
+        x: At least `start`.
+        start: Positive.
+
+    Returns:
+        The logarithm, of the broadcast shape, with its digits for `x` close to `start` too.
+
+    Example:
+        >>> log_growth(torch.tensor([1.0000001, 3e38]), 1.0), log_growth(torch.tensor(3e38), 1e-38)
+        (tensor([1.1921e-07, 8.8597e+01]), tensor(176.0951))
+    """
+    # Up to twice the start the second term is 0; beyond, the first is log 2.
+    near = torch.log1p(((x - start) / start).clamp(max=1))
+    return near + (torch.maximum(0.5 * x, start).log() - start.log())

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from posterity.kernels.elementwise import elementwise
 from posterity.kernels.gauss_legendre import gauss_legendre
+from posterity.kernels.tracing import expm1
 
 _LOG_ROOT_TAU = 0.5 * math.log(2 * math.pi)
 
@@ -97,13 +98,20 @@ def _hazard(x: Tensor) -> Tensor:
 
 @elementwise(lambda x, value: 1 - _hazard_decline(x))
 def _hazard_excess(x: Tensor) -> Tensor:
-    """The hazard plus x, which falls like -1 / x in the lower tail."""
+    """The hazard plus x, which falls like -1 / x in the lower tail.
+
+    Relative error below 8e-15 in float64, 3e-6 in float32 for x from -1000 to 0; the worst is near -3.2.
+    """
     # There the sum cancels, and Laplace's continued fraction of the Mills ratio (DLMF 7.9.3) is the difference.
-    t = (-x).clamp(min=3)
+    t = (-x).clamp(min=_NEAR)
     tail = t
-    for k in range(32, 1, -1):
+    for k in range(_NUM_LEVELS, 1, -1):
         tail = t + k / tail
-    return torch.where(x < -3, 1 / tail, _hazard(x) + x)
+    return torch.where(x < -_NEAR, 1 / tail, _hazard(x) + x)
+
+
+# Where the sum has lost a digit, and from where so many levels of the fraction have all of them.
+_NEAR, _NUM_LEVELS = 3.5, 50
 
 
 @elementwise(None)
@@ -153,10 +161,10 @@ def ndtri_exp(log_p: Tensor) -> Tensor:
         >>> ndtri_exp(torch.tensor([-1e30, -0.6931472, -1e-30]))
         tensor([-1.4142e+15, -2.3872e-09,  1.1464e+01])
     """
-    upper = -torch.special.ndtri(-torch.expm1(log_p.clamp(min=-1)))
+    upper = -torch.special.ndtri(-expm1(log_p.clamp(min=-1)))
     # Around the zero, log 1/2, whose digits are in two parts: 2 p - 1 = expm1(d).
     d = ((log_p + 0.693145751953125) + 1.4286068203094173e-06).clamp(-0.25, 0.25)
-    upper = torch.where(d.abs() < 0.2, math.sqrt(2) * torch.erfinv(torch.expm1(d)), upper)
+    upper = torch.where(d.abs() < 0.2, math.sqrt(2) * torch.erfinv(expm1(d)), upper)
     target = log_p.clamp(torch.finfo(log_p.dtype).min / 2, -0.9)
     # Twice the logarithm of the density's constant and of the Mills ratio at a first guess.
     square = (-2 * target - math.log(2 * math.pi) - (-2 * target).log()).clamp(min=0.1)

@@ -8,12 +8,16 @@ import math
 import torch
 from torch import Tensor
 
-from posterity.kernels.elementwise import elementwise
-from posterity.kernels.samplers.factorials import log_factorial_rest
-from posterity.kernels.samplers.noise import is_eager
+from posterity.kernels.elementwise import BLOCK, elementwise, in_blocks
+from posterity.kernels.log_factorial import log_factorial
+from posterity.kernels.reading import lies_within, readable, records_gradient
+from posterity.kernels.stirling import stirling_error
 
 # Up to |v| = 0.3 the series of the deviance is cut below the rounding of float64: 0.3^(2 * 15) = 2e-16.
 _NEAR, _TERMS = 0.3, 15
+
+# Errors of 2^-53 k log k: 2e-9 beside float32 results of at least 6e-8, 3e-14 beside float64 ones.
+FEW = {torch.float32: 2.0**20, torch.float64: 64.0}
 
 
 @elementwise(
@@ -81,43 +85,82 @@ def log_poisson_mass(count: Tensor, rate: Tensor) -> Tensor:
         >>> log_poisson_mass(torch.tensor([1e6, 0.0]), torch.tensor([1e6, 0.0]))
         tensor([-7.8267,  0.0000])
     """
+    quick = quick_poisson_mass(count, rate, readable_logarithm(rate))
+    if quick is not None:
+        return quick
     many, few = count.clamp(min=10), count.clamp(max=10)
     positive = rate > 0
     r = torch.where(positive, rate, 1)
-    large = -deviance(many, r) - log_factorial_rest(many) - 0.5 * torch.log(2 * math.pi * many)
+    large = -deviance(many, r) - stirling_error(many) - 0.5 * torch.log(2 * math.pi * many)
     small = few * r.log() - r - torch.lgamma(few + 1)
     value = torch.where(count < 10, small, large)
     at_zero = torch.where(count == 0, 0, torch.where(count > 0, -torch.inf, torch.nan))
     return torch.where(positive, value, torch.where(rate == 0, at_zero, torch.nan))
 
 
-def factorials_suffice(counts: Tensor, *others: Tensor) -> bool:
-    """Whether masses of `counts` keep their digits when factorials are taken in float64, which is a few times faster.
+def quick_poisson_mass(
+    count: Tensor, rate: Tensor, log_rate: Tensor | None, limit: float | None = None
+) -> Tensor | None:
+    """`log_poisson_mass` of few whole counts at positive rates, by factorials in float64; None where that may not do.
 
-    The factorial of k has a rounding error of k log k: at these counts it is below the result's own. Values are read,
-    so that the answer is no in graphs, under transforms of `torch.func`, and where reading means waiting.
+    Values are read, no derivative is recorded. A result shows that all counts are whole and not negative.
 
     Args:
-        counts: The greatest of the counts whose factorials are taken.
-        others: Parameters that must be positive and finite.
+        count: k.
+        rate: r.
+        log_rate: `readable_logarithm(rate)`, which may be kept for many counts.
+        limit: The greatest count, if not what keeps the last digits: the error is 2^-53 k log k.
 
     Example:
-        >>> factorials_suffice(torch.tensor(5.0), torch.tensor(0.1)), factorials_suffice(torch.tensor(1e7))
-        (True, False)
+        >>> rate = torch.tensor([2.0])
+        >>> [quick_poisson_mass(k, rate, readable_logarithm(rate)) for k in (rate - 1, rate / 4)]
+        [tensor([-1.3069]), None]
     """
-    if not is_eager(counts, *others) or not counts.is_cpu or counts.dtype not in _FACTORIALS:
-        return False
-    if counts.numel() == 0 or not counts.detach().amax().item() <= _FACTORIALS[counts.dtype]:
-        return False
-    for other in others:
-        least, greatest = other.detach().aminmax()
-        if not (least.item() > 0 and greatest.item() < math.inf):
-            return False
-    return True
+    if log_rate is None or records_gradient(count) or not readable(count, rate):
+        return None
+    most = greatest_of_few(count, limit)
+    if most is None:
+        return None
+
+    def formula(count: Tensor, rate: Tensor, log_rate: Tensor) -> Tensor:
+        return (count.double() * log_rate).sub_(rate).sub_(log_factorial(count, most)).to(count.dtype)
+
+    return in_blocks(formula, count, rate, log_rate)
 
 
-# Errors of 2^-53 k log k: 2e-9 beside float32 results of at least 6e-8, 3e-14 beside float64 ones.
-_FACTORIALS = {torch.float32: 2.0**20, torch.float64: 64.0}
+def readable_logarithm(rate: Tensor) -> Tensor | None:
+    """Of positive, finite values the logarithms in float64; None where values are not to be read, or others."""
+    if records_gradient(rate) or not readable(rate) or not lies_within(rate, 0.0, torch.finfo(rate.dtype).max):
+        return None
+    return rate.double().log()
+
+
+def greatest_of_few(count: Tensor, limit: float | None = None) -> float | None:
+    """The greatest of whole numbers whose factorials, taken in float64, keep the digits of masses; None of others.
+
+    The factorial of k has a rounding error of k log k: at these counts it is below the result's own. Values are read,
+    so that the answer is None in graphs, under transforms of `torch.func`, and where reading means waiting.
+
+    Args:
+        count: Any numbers.
+        limit: What the greatest may be, if not what masses allow for.
+
+    Example:
+        >>> greatest_of_few(torch.tensor([5.0, 2.0])), greatest_of_few(torch.tensor(1e7))
+        (5.0, None)
+    """
+    if not readable(count):
+        return None
+    bound = FEW[count.dtype] if limit is None else limit
+    if count.numel() == 1:
+        number = float(count.item())
+        return number if 0 <= number <= bound and number.is_integer() else None
+    least, most = (float(end.item()) for end in count.detach().aminmax())
+    if not (least >= 0 and most <= bound):
+        return None
+    size = BLOCK // count.element_size()
+    parts = count.detach().reshape(-1).split(size) if count.numel() > size else (count.detach(),)
+    return most if all(torch.equal(part, part.trunc()) for part in parts) else None
 
 
 @elementwise(

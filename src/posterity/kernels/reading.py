@@ -1,5 +1,7 @@
 """Whether the values of tensors can be read to choose between formulas: in eager code on the CPU alone."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -36,6 +38,16 @@ def records_gradient(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 
+def may_hold_nan(x: Tensor) -> bool:
+    """Whether a readable tensor holds a NaN; also where it holds infinities of both signs.
+
+    Example:
+        >>> may_hold_nan(torch.ones(2)), may_hold_nan(torch.tensor([1.0, torch.nan]))
+        (False, True)
+    """
+    return math.isnan(x.item() if x.numel() == 1 else x.detach().sum().item())
+
+
 def lies_within(x: Tensor, above: float, to: float) -> bool:
     """Whether all of a readable tensor lies above one bound and up to another; false where it holds a NaN.
 
@@ -43,8 +55,18 @@ def lies_within(x: Tensor, above: float, to: float) -> bool:
         >>> lies_within(torch.tensor([0.0, 1.0]), 0.0, 1.0), lies_within(torch.tensor([0.5, 1.0]), 0.0, 1.0)
         (False, True)
     """
-    x = x.detach()
     if x.numel() == 1:
         return above < x.item() <= to
-    least, greatest = torch.aminmax(x)
+    least, greatest = torch.aminmax(x.detach())
     return above < least.item() and greatest.item() <= to
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether no entry of a readable tensor is infinite or NaN, and their sum is finite: a NaN shows in the sum.
+
+    Example:
+        >>> all_finite(torch.ones(2)), all_finite(torch.tensor([1.0, float("nan")]))
+        (True, False)
+    """
+    total = x.item() if x.numel() == 1 else x.detach().sum().item()
+    return total - total == 0

@@ -8,6 +8,7 @@ from torch import Tensor
 from posterity.kernels.elementwise import elementwise
 from posterity.kernels.incomplete_beta import widened
 from posterity.kernels.poisson_mass import deviance
+from posterity.kernels.tracing import expm1
 
 # Points on half the circle, and how far the integral goes in standard deviations of the tilted distribution.
 _POINTS = 96
@@ -55,8 +56,8 @@ def log_skellam_survival(count: Tensor, rate1: Tensor, rate2: Tensor) -> Tensor:
 
 @elementwise(
     None,
-    lambda k, a, b, value: torch.expm1(_mass(k - 1, a, b) - value),
-    lambda k, a, b, value: torch.expm1(_mass(k + 1, a, b) - value),
+    lambda k, a, b, value: expm1(_mass(k - 1, a, b) - value),
+    lambda k, a, b, value: expm1(_mass(k + 1, a, b) - value),
 )
 def _mass(k: Tensor, a: Tensor, b: Tensor) -> Tensor:
     log_radius = _saddle(k, a, b)
@@ -109,7 +110,7 @@ def _mean(k: Tensor, a: Tensor, b: Tensor, log_radius: Tensor, turn: Tensor, pol
     if pole is None:
         value = size * torch.cos(phase)
     else:
-        real = -torch.expm1(pole) + 2 * torch.exp(pole) * half * half
+        real = -expm1(pole) + 2 * torch.exp(pole) * half * half
         imaginary = torch.exp(pole) * torch.sin(angle)
         value = size * (torch.cos(phase) * real - torch.sin(phase) * imaginary) / (real**2 + imaginary**2)
     return (value.sum(0) - 0.5 * (value[0] + value[-1])) * (turn / (math.pi * _POINTS))

@@ -17,8 +17,9 @@ def student_t_cdf(df: Tensor | float, x: Tensor | float) -> Tensor:
     """P(T <= x) for Student's t-distribution; P(T > x) is `student_t_cdf(df, -x)`.
 
     Computed in float64, whatever the dtype. For df from 0.05 to 1e8 (and its normal limit, df = inf) the relative
-    error is below 2e-11 in float64 and 2e-7 in float32, into tails of 1e-250; that of the derivative by df is below
-    1e-8. A third derivative by df is refused.
+    error is below 1e-13 in float64 (7e-14 at worst of 147 points with x from 0 to 1e300, at df = 0.7 and x near 0)
+    and 2e-7 in float32, into tails of 1e-250; that of the derivative by df is below 1e-8. A third derivative by df is
+    refused.
 
     Args:
         df: Degrees of freedom, positive; otherwise the result is NaN.

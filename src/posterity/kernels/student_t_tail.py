@@ -11,10 +11,10 @@ from posterity.kernels.tracing import expm1, once, weighted_sums
 _DOUBLINGS = 5
 RAISED = 2**_DOUBLINGS
 # The quadrature ends where the integrand has fallen by this many e-folds.
-FALL = 28.0
+FALL = 31.0
 # Above it a t-distribution is normal to the last digit.
 LARGEST_DF = 1e20
-_RULE = legendre(18)
+_RULE = legendre(22)
 _GAMMA_RATIO = (1.0, -1 / 64, 21 / 8192, -671 / 524288, 180323 / 134217728)
 _DIGAMMA_GAP = (1 / 8, -1 / 64, 1 / 128, -17 / 2048, 31 / 2048)
 

@@ -6,8 +6,40 @@ import torch
 from torch import Tensor
 
 from posterity.kernels.bessel import bessel_ratio_complement, bessel_ratio_slope
-from posterity.kernels.elementwise import elementwise
+from posterity.kernels.elementwise import elementwise, in_blocks
 from posterity.kernels.gauss_legendre import gauss_legendre
+
+
+def log_normaliser_of_many(concentration: Tensor) -> Tensor:
+    r"""$\log(2 \pi I_0(\kappa) e^{-\kappa})$ of a float32 tensor, to its rounding and without derivatives.
+
+    For many elements it is several times faster than `torch.special.i0e`, for few slower. Each of two polynomials, in
+    $\kappa^2$ up to 4 and in $1 / \kappa$ beyond, keeps its value at 4 on the other's side, where it cancels.
+
+    Args:
+        concentration: At least 0.
+
+    Source: Chebyshev interpolation of I_0(x) and of sqrt(x) e^-x I_0(x), to 9e-9; the latter is smooth (DLMF 10.40.1).
+
+    Example:
+        >>> log_normaliser_of_many(torch.tensor([0.0, 1.0, 1e6]))
+        tensor([ 1.8379,  1.0738, -5.9888])
+    """
+    return in_blocks(_log_normaliser_of_many, concentration)
+
+
+def _log_normaliser_of_many(concentration: Tensor) -> Tensor:
+    below, above = concentration.clamp(max=4), concentration.clamp(min=4)
+    near = _polynomial(_NEAR, below.square().mul_(1 / 16))
+    far = _polynomial(_FAR, 4 / above)
+    return near.mul_(far).mul_(above.rsqrt_()).log_().sub_(below).add_(math.log(4 * math.pi))
+
+
+def _polynomial(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
+    result = torch.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        result.mul_(x).add_(coefficient)
+    return result
 
 
 @elementwise(
@@ -186,3 +218,28 @@ def _between(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 _NUM_STEPS = 8
+
+# I_0(x) by powers of (x / 4)^2, and sqrt(x / 4) e^-x I_0(x) over its value at 4 by powers of 4 / x.
+_NEAR = (
+    0.9999999996,
+    4.00000007,
+    3.999998131,
+    1.777795894,
+    0.4443616795,
+    0.07130989161,
+    0.007644315144,
+    0.0008119676203,
+)
+_FAR = (
+    0.9636197461,
+    0.03011475408,
+    0.004171743466,
+    0.002026426737,
+    -0.006330285646,
+    0.02781989741,
+    -0.06602054162,
+    0.09301142851,
+    -0.07296597093,
+    0.0291622178,
+    -0.004609410691,
+)

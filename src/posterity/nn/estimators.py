@@ -84,15 +84,18 @@ def local(module: RandomModule, x: Tensor, apply: Apply) -> Tensor:
     if mean.dtype in (torch.float16, torch.bfloat16):
         variance = _variance_in_float32(x, weight, bias, apply)
     else:
-        variance = apply(x * x, weight.scale * weight.scale, None if bias is None else bias.scale * bias.scale)
+        variance = apply(x * x, weight.variance, None if bias is None else bias.variance)
+    copies, slot.draw.copies = slot.draw.copies, 1
+    shape = mean.shape if copies == 1 else (copies, *mean.shape)
+    noise = normal(shape, source=slot.draw.source, dtype=mean.dtype, device=mean.device)
     if torch.is_grad_enabled():
         # sqrt has an infinite slope at zero, where an all-zero input puts the variance of a layer without bias.
         positive = variance > 0
         scale = torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
     else:
         scale = variance.sqrt()
-    noise = normal(mean.shape, source=slot.draw.source, dtype=mean.dtype, device=mean.device)
-    return mean + scale.to(mean.dtype) * noise
+    output = torch.addcmul(mean, scale.to(mean.dtype), noise)
+    return output if copies == 1 else output.flatten(0, 1)
 
 
 def _variance_in_float32(x: Tensor, weight: Moments, bias: Moments | None, apply: Apply) -> Tensor:
@@ -115,7 +118,7 @@ def _moments(module: RandomModule, name: str) -> Moments | None:
 
 def _perturbation(module: RandomModule, name: str, moments: Moments) -> Tensor:
     """The parameter's one perturbation of this forward; zero where it is not random."""
-    loc, scale = moments
+    loc, scale = moments.loc, moments.scale
     random = module._random.get(name)
     slot = None if random is None else random.slot()
     if slot is None:

@@ -19,10 +19,22 @@ from posterity.nn.divergence import NormalPair, normal_kl, sampled_kl
 
 
 class Moments(NamedTuple):
-    """Mean and standard deviation of a factorised posterior, elementwise."""
+    """Mean and standard deviation of a factorised posterior, elementwise.
+
+    Attributes:
+        loc: the mean.
+        scale: the standard deviation.
+        squared_scale: its square, where that is known already.
+    """
 
     loc: Tensor
     scale: Tensor
+    squared_scale: Tensor | None = None
+
+    @property
+    def variance(self) -> Tensor:
+        """The scale's square."""
+        return self.scale * self.scale if self.squared_scale is None else self.squared_scale
 
 
 class Posterior(ABC):
@@ -54,6 +66,10 @@ class Posterior(ABC):
     def noise_like(self, tensors: Mapping[str, Tensor]) -> Tensor | None:
         """A tensor like the normal noise that one `draw` takes; None where it takes other noise, or none."""
         return None
+
+    def derived(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What every draw computes from the tensors alone; a frozen posterior hands it to `draw` and `moments` too."""
+        return {}
 
     def moments(self, tensors: Mapping[str, Tensor]) -> Moments | None:
         """Elementwise mean and scale where the posterior is a factorised normal (what `flipout` and `local` need)."""
@@ -107,11 +123,15 @@ class MeanFieldNormal(Posterior):
         """`loc + softplus(rho) * noise`."""
         loc = tensors["loc"]
         noise = normal(loc.shape, source=source, dtype=loc.dtype, device=loc.device)
-        return torch.addcmul(loc, F.softplus(tensors["rho"]), noise)
+        return torch.addcmul(loc, _scale(tensors), noise)
 
     def noise_like(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """One number for every element of `loc`."""
         return tensors["loc"]
+
+    def derived(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The scale."""
+        return {"scale": F.softplus(tensors["rho"])}
 
     def mean(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """`loc`."""
@@ -123,7 +143,7 @@ class MeanFieldNormal(Posterior):
 
     def moments(self, tensors: Mapping[str, Tensor]) -> Moments:
         """`loc` and `softplus(rho)`."""
-        return Moments(tensors["loc"], F.softplus(tensors["rho"]))
+        return Moments(tensors["loc"], _scale(tensors))
 
     def kl(self, tensors: Mapping[str, Tensor], prior: torch.distributions.Distribution) -> Tensor:
         """KL(q || prior); against a normal prior in one pass over the tensors."""
@@ -169,6 +189,11 @@ class Delta(Posterior):
     def kl(self, tensors: Mapping[str, Tensor], prior: torch.distributions.Distribution) -> Tensor:
         """`-log prior(value)`, summed."""
         return -prior.log_prob(tensors["loc"]).sum()
+
+
+def _scale(tensors: Mapping[str, Tensor]) -> Tensor:
+    scale = tensors.get("scale")
+    return F.softplus(tensors["rho"]) if scale is None else scale
 
 
 # Share of a parameter's natural scale that its posterior starts with.

@@ -4,7 +4,7 @@ A module takes part in prediction by `predictive_draws(x, num_samples, generator
 outputs stacked on a new first dimension (a tensor, or a tuple of tensors), or a list of distributions.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -12,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from posterity.kernels import Generator, Key
-from posterity.nn.random_module import random_parameters
+from posterity.nn.linear import Linear
+from posterity.nn.random_module import RandomModule, close_draw, open_draw
+from posterity.nn.random_parameter import Draw
+from posterity.ppl.stack import outside_programs
 
 # Rows (draws times examples) of one vectorised forward, so that its memory stays bounded.
 _MAX_ROWS = 8192
@@ -38,11 +41,13 @@ def stochastic_draws(module: nn.Module, x: Any, num_samples: int, generator: Gen
         >>> stochastic_draws(bnn.Linear(3, 2), torch.ones(5, 3), num_samples=4).shape
         torch.Size([4, 5, 2])
     """
-    with forked(generator, module):
+    with forked(generator, module), outside_programs():
         if isinstance(x, Tensor) and _draws_outputs(module) and not torch.is_grad_enabled():
+            if x.dim() == 2 and _row_by_row(module):
+                return _in_blocks(_as_rows, module, x, num_samples)
             # Not everything can be vectorised: outputs that are no tensors, branches on values, torch's LSTM.
             with suppress(RuntimeError, ValueError), _unchanged(module):
-                return _vectorized(module, x, num_samples)
+                return _in_blocks(_vectorized, module, x, num_samples)
         return stack_outputs([call(module, x) for _ in range(num_samples)])
 
 
@@ -101,9 +106,16 @@ def forked(generator: Generator, module: nn.Module) -> Iterator[None]:
 
 def _draws_outputs(module: nn.Module) -> bool:
     """Whether all randomness below the module is in layers that draw outputs, not weights (`estimator="local"`)."""
-    estimators = {layer._estimator for layer, _, _ in random_parameters(module)}
-    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in module.modules())  # they must run once a draw
-    return estimators == {"local"} and not hooked
+    found = False
+    for m in module.modules():
+        if m._forward_hooks or m._forward_pre_hooks:
+            return False  # they must run once a draw
+        if isinstance(m, RandomModule) and m._random:
+            found = True
+            # A draw that is open around this one is used, and must not be left with tensors of vmap.
+            if m._estimator != "local" or any(random.slot() is not None for random in m._random.values()):
+                return False
+    return found
 
 
 @contextmanager
@@ -129,16 +141,46 @@ def _same(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     return now.keys() == before.keys() and all(now[key] is before[key] for key in now)
 
 
-def _vectorized(module: nn.Module, x: Tensor, num_samples: int) -> Any:
-    """All draws in blocks of one vectorised forward each; a layer's mean and variance are then computed once."""
+def _in_blocks(draws: Callable[[nn.Module, Tensor, int], Any], module: nn.Module, x: Tensor, num_samples: int) -> Any:
+    """All draws, as many at once as memory allows; a first layer's mean and variance are computed once for each."""
     block = max(1, _MAX_ROWS // max(x.shape[0], 1))
-    parts = []
-    for start in range(0, num_samples, block):
-        count = torch.arange(min(block, num_samples - start), device=x.device)
-        parts.append(torch.vmap(lambda _: _only_tensors(module(x)), randomness="different")(count))
+    parts = [draws(module, x, min(block, num_samples - start)) for start in range(0, num_samples, block)]
     if isinstance(parts[0], Tensor):
         return torch.cat(parts)
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+
+def _vectorized(module: nn.Module, x: Tensor, num_samples: int) -> Any:
+    """The draws as one vectorised forward."""
+    count = torch.arange(num_samples, device=x.device)
+    return torch.vmap(lambda _: _only_tensors(module(x)), randomness="different")(count)
+
+
+def _as_rows(module: nn.Module, x: Tensor, num_samples: int) -> Tensor:
+    """The draws as so many more examples of one plain forward, which spares a small batch the price of `vmap`."""
+    draw = Draw(copies=num_samples)
+    try:
+        open_draw(module, draw)
+        rows: Tensor = module(x)
+    finally:
+        close_draw(draw)
+    return rows.reshape(num_samples, x.shape[0], -1)
+
+
+def _row_by_row(module: nn.Module) -> bool:
+    """Whether the module surely treats each row by itself: dense layers and elementwise functions in sequence."""
+    for m in module.modules():
+        own = vars(type(m)).get("_generated_from") or type(m)
+        # In training, dropout before the first random layer would be the same for all draws.
+        if own not in _ROW_BY_ROW or m.training or "forward" in vars(m):
+            return False
+        if isinstance(m, Linear) and "weight" not in m._random:
+            return False
+    return True
+
+
+_ACTIVATIONS = {nn.ELU, nn.GELU, nn.LeakyReLU, nn.ReLU, nn.SELU, nn.Sigmoid, nn.SiLU, nn.Softplus, nn.Tanh}
+_ROW_BY_ROW = {nn.Sequential, Linear, nn.Linear, nn.Dropout, nn.Identity} | _ACTIVATIONS
 
 
 def _only_tensors(output: Any) -> Any:

@@ -8,13 +8,14 @@ the module's own code works unchanged, whatever it does with its weights; `weigh
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self, cast
+from typing import Any, NoReturn, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from posterity.kernels import Generator
 from posterity.nn.random_parameter import Draw, RandomParameter
+from posterity.ppl.stack import handlers
 
 
 class RandomModule(nn.Module):
@@ -106,14 +107,15 @@ def shared_draw(module: nn.Module) -> Iterator[None]:
 
 def open_draw(module: nn.Module, draw: Draw) -> None:
     """Open `draw` on every random parameter below `module` that this thread has not open."""
-    for layer in module.modules():
+    for layer in module.modules() if module._modules else (module,):
         if isinstance(layer, RandomModule):
             for name, random in layer._random.items():
                 if random.open(draw):
                     draw.opened.append(random)
-                    noise = random.posterior.noise_like(random.tensors(layer, name))
-                    if noise is not None and layer._estimator != "local":
-                        draw.reserve(noise)
+                    if draw.source is not None and layer._estimator != "local":
+                        noise = random.posterior.noise_like(random.tensors(layer, name))
+                        if noise is not None:
+                            draw.reserve(noise)
 
 
 def close_draw(draw: Draw) -> None:
@@ -238,11 +240,26 @@ def with_draw(forward: Callable[..., Any]) -> Callable[..., Any]:
         draw = Draw()
         try:
             open_draw(self, draw)
+            if draw.opened and not torch.compiler.is_compiling() and handlers():
+                refuse_bare(self)
             return forward(self, *args, **kwargs)
         finally:
             close_draw(draw)
 
     return forward_with_draw
+
+
+def refuse_bare(network: RandomModule) -> NoReturn:
+    """Refuse a network that draws its own weights inside a probabilistic program, unseen by inference.
+
+    Raises:
+        RuntimeError: Naming the network.
+    """
+    raise RuntimeError(
+        f"the Bayesian network {deterministic_class(type(network)).__name__}({network.extra_repr()}) was called bare "
+        "inside a probabilistic program, where the weights that it draws are hidden from inference: make the whole "
+        'network part of the program by net = pt.module("net", net), outside of all plates, and call that'
+    )
 
 
 def _property_names(cls: type[RandomModule]) -> tuple[str, ...]:

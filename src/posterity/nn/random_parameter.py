@@ -2,10 +2,11 @@
 
 A forward of a root module opens a draw on every random parameter below it and closes it on the way out, so that a
 parameter read several times in one forward (attention, tied layers) has one value. What is open belongs to the
-thread that opened it; nothing else here is state.
+thread that opened it, and so does what a `frozen_posterior` keeps; nothing else here is state.
 """
 
 import threading
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from posterity.nn.divergence import NormalPair
 from posterity.nn.posteriors import MeanFieldNormal, Moments, Posterior
 from posterity.nn.priors import Prior
 
+if TYPE_CHECKING:
+    from posterity.nn.frozen_posterior import Frozen
+
 
 class Draw:
     """The randomness of one forward of one root module.
@@ -22,10 +26,13 @@ class Draw:
     Args:
         whole: whether every estimator must use one weight draw for all examples, so that the network is one
             function while this draw is open.
+        copies: how many draws the first `local` layer makes of its batch, one after another in its output's first
+            dimension: to what follows they are so many more examples.
     """
 
-    def __init__(self, whole: bool = False) -> None:
+    def __init__(self, whole: bool = False, copies: int = 1) -> None:
         self.whole = whole
+        self.copies = copies
         # Set before anything is taken apart: a Ctrl-C in the middle of that must not leave values behind.
         self.closed = False
         self.opened: list[RandomParameter] = []
@@ -64,6 +71,7 @@ class RandomParameter:
         self.posterior = posterior
         self.prior = prior
         self._open: dict[int, Slot] = {}
+        self._frozen: dict[int, Frozen] = {}
 
     def tensors(self, module: nn.Module, name: str) -> dict[str, Tensor]:
         """The posterior's tensors where `module` keeps them."""
@@ -85,11 +93,15 @@ class RandomParameter:
 
     def draw(self, module: nn.Module, name: str, draw: Draw) -> Tensor:
         """One draw from the posterior."""
-        return self.posterior.draw(self.tensors(module, name), draw.source)
+        tensors = self.tensors(module, name)
+        frozen = self._frozen_with(tensors)
+        return self.posterior.draw(tensors if frozen is None else frozen.tensors, draw.source)
 
     def moments(self, module: nn.Module, name: str) -> Moments | None:
         """The posterior's elementwise mean and scale, where it is a factorised normal."""
-        return self.posterior.moments(self.tensors(module, name))
+        tensors = self.tensors(module, name)
+        frozen = self._frozen_with(tensors)
+        return self.posterior.moments(tensors) if frozen is None else frozen.moments
 
     def kl(self, module: nn.Module, name: str) -> Tensor:
         """KL(posterior || prior) in nats, a scalar; in float32 at least: a sum overflows float16."""
@@ -120,12 +132,34 @@ class RandomParameter:
         """End what `open` began."""
         self._open.pop(_thread(), None)
 
+    @property
+    def frozen(self) -> "Frozen | None":
+        """What this thread has frozen (see `frozen_posterior`)."""
+        return self._frozen.get(_thread())
+
+    def freeze(self, frozen: "Frozen") -> None:
+        """Use this for draws without gradients until `thaw`."""
+        self._frozen[_thread()] = frozen
+
+    def thaw(self, frozen: "Frozen") -> None:
+        """End what `freeze` began."""
+        if self.frozen is frozen:
+            del self._frozen[_thread()]
+
+    def _frozen_with(self, tensors: dict[str, Tensor]) -> "Frozen | None":
+        """What was computed of these very tensors, where it may be used."""
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():
+            return None
+        frozen = self.frozen
+        return frozen if frozen is not None and frozen.is_of(tensors) else None
+
     def __getstate__(self) -> tuple[Posterior, Prior]:
         return self.posterior, self.prior
 
     def __setstate__(self, state: tuple[Posterior, Prior]) -> None:
         self.posterior, self.prior = state
         self._open = {}
+        self._frozen = {}
 
     def __repr__(self) -> str:
         return f"{self.posterior!r}, prior={self.prior!r}"

@@ -16,6 +16,7 @@ class Factor(Distribution):
 
     Args:
         log_factor: The log density, `[*batch_shape]`.
+        has_rsample: Whether the term, where it stands in a guide, comes of draws that gradients go through.
 
     Example:
         >>> term = Factor(torch.tensor([-1.0, 2.0]))
@@ -25,11 +26,11 @@ class Factor(Distribution):
 
     arg_constraints = {"log_factor": constraints.dependent}  # noqa: RUF012  # torch's base
     support = constraints.independent(constraints.real, 1)
-    has_rsample = True
 
     log_factor: Tensor
 
-    def __init__(self, log_factor: Tensor) -> None:
+    def __init__(self, log_factor: Tensor, has_rsample: bool = True) -> None:
+        self.has_rsample = has_rsample
         self.log_factor = log_factor if log_factor.is_floating_point() else log_factor.to(torch.get_default_dtype())
         super().__init__(self.log_factor.shape, torch.Size([0]), validate_args=False)
 
@@ -41,6 +42,11 @@ class Factor(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """The term itself, expanded to the batch of `value`."""
         return self.log_factor.expand(torch.broadcast_shapes(self.batch_shape, value.shape[:-1]))
+
+    def mask(self, mask: Tensor | bool) -> "Factor":
+        """The term where `mask` is true, 0 elsewhere."""
+        seen = torch.as_tensor(mask, device=self.log_factor.device)
+        return Factor(torch.where(seen, self.log_factor, 0), self.has_rsample)
 
     def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Nothing, of shape `sample_shape + batch_shape + [0]`."""

@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from posterity.distributions import Distribution, lift
+from posterity.distributions.parameters import is_plain
 from posterity.ppl.plate import open_plates
 from posterity.ppl.primitives import sample
+from posterity.ppl.recurrent import StepByStep
 from posterity.ppl.site import Site
-from posterity.ppl.stack import apply
+from posterity.ppl.stack import apply, check_name, refuse_compiled
 
 Prior = torch.distributions.Distribution | Mapping[str, torch.distributions.Distribution]
 
@@ -40,7 +42,9 @@ def module(name: str, network: nn.Module, prior: Prior | None = None) -> Callabl
     """Make a network part of the program.
 
     Weights with a prior (those of Bayesian layers, or those that `prior` names) become sample sites called
-    `name.layer.weight`, drawn once; all other parameters are trained by `posterity.infer.SVI` as they are.
+    `name.layer.weight`, drawn once; all other parameters are trained by `posterity.infer.SVI` as they are. Weights that
+    several layers share are one site, and the row of an embedding's padding stays as it is. For a batch of weights
+    under `torch.vmap`, batch normalisation has to be in eval mode, as it writes down its statistics otherwise.
 
     Args:
         name: What the sites' names begin with.
@@ -65,6 +69,8 @@ def module(name: str, network: nn.Module, prior: Prior | None = None) -> Callabl
         >>> list(pt.handlers.trace(model).get_trace(torch.ones(2, 3)))
         ['net', 'net.weight', 'net.bias']
     """
+    check_name("module", name)
+    refuse_compiled("module", name)
     if not isinstance(network, nn.Module):
         raise TypeError(f"module {name!r} must be given a torch.nn.Module, not a {type(network).__name__}")
     open_here = open_plates()
@@ -79,13 +85,18 @@ def module(name: str, network: nn.Module, prior: Prior | None = None) -> Callabl
     apply(Site("module", name, value=network))
     drawn = {key: sample(f"{name}.{key}", distribution) for key, distribution in priors.items()}
     values = {key: sample(f"{name}.{key}", distribution) for key, distribution in given.items()}
+    values |= _paddings(network, values)
     if not drawn and not values:
         return network
 
+    is_recurrent = any(isinstance(layer, nn.RNNBase) for layer in network.modules())
+
     def called(*args: Any, **kwargs: Any) -> Any:
-        if random is None:
-            return functional_call(network, values, args, kwargs)
-        with random.fixed(drawn):
+        with ExitStack() as stack:
+            if random is not None:
+                stack.enter_context(random.fixed(drawn))
+            if is_recurrent and not is_plain():
+                stack.enter_context(StepByStep())
             return functional_call(network, values, args, kwargs)
 
     return called
@@ -126,10 +137,31 @@ def _of_shape(name: str, prior: torch.distributions.Distribution, parameter: Ten
     own = lift(prior)
     shape = torch.Size(own.batch_shape + own.event_shape)
     if shape == parameter.shape:
-        return own.to_event()
+        return _beside(own, parameter).to_event()
     if own.event_shape or own.batch_shape:
         raise ValueError(
             f"the prior of {name!r} has shape {tuple(shape)}, but the parameter's is {tuple(parameter.shape)}: give "
             "a distribution of that shape, or one over single numbers"
         )
-    return own.expand(parameter.shape).to_event()
+    return _beside(own, parameter).expand(parameter.shape).to_event()
+
+
+def _beside(distribution: Distribution, parameter: Tensor) -> Distribution:
+    """A distribution with its own tensors where the parameter is, in the parameter's precision."""
+    new = distribution._bare_copy()
+    for key in new.arg_constraints:
+        tensor = vars(new).get(key)
+        if isinstance(tensor, Tensor) and tensor.is_floating_point():
+            vars(new)[key] = tensor.to(parameter)
+    return new
+
+
+def _paddings(network: nn.Module, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The drawn weights of embeddings with padding, whose row of padding stays as it is: it must not be noise."""
+    kept = {}
+    for path, layer in network.named_modules():
+        key = f"{path}.weight" if path else "weight"
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.padding_idx is not None and key in values:
+            row = torch.arange(layer.padding_idx, layer.padding_idx + 1, device=values[key].device)
+            kept[key] = values[key].index_copy(0, row, layer.weight[row].detach())
+    return kept

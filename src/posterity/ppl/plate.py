@@ -2,15 +2,16 @@
 
 import operator
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from posterity.kernels import uniform
 from posterity.ppl.site import Frame, Site
-from posterity.ppl.stack import Handler, apply, check_name, handlers, refuse_compiled
+from posterity.ppl.stack import Handler, apply, check_name, handlers, only_handlers, refuse_compiled
 from posterity.runtime import validation_enabled
 
 
@@ -202,6 +203,13 @@ def open_plates() -> list[Frame]:
     return [use.frame for use in _open()]
 
 
+@contextmanager
+def outside_plates() -> Iterator[None]:
+    """Let statements in this block stand outside of all plates around it."""
+    with only_handlers(lambda handler: not isinstance(handler, _Open)):
+        yield
+
+
 def expand_to(site: Site, frame: Frame) -> None:
     """Give a site's distribution a plate's size in the plate's dimension.
 
@@ -236,7 +244,7 @@ def _whole_number(name: str, what: str, number: object) -> int:
         raise TypeError(f"{what} of plate {name!r} must be a whole number, not {number!r}") from None
 
 
-def _as_indices(name: str, subsample: Tensor, subsample_size: int | None) -> Tensor:
+def _as_indices(name: str, subsample: object, subsample_size: int | None) -> Tensor:
     if isinstance(subsample, int):
         raise TypeError(
             f"subsample of plate {name!r} must be a vector of indices, not the number {subsample}; a dimension is "

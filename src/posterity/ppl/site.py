@@ -1,6 +1,7 @@
 """What a statement of a program says to the handlers around it, and what a trace keeps of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, cast
 
@@ -37,6 +38,18 @@ class Frame(NamedTuple):
         return self.dim is not None
 
 
+class Turn(NamedTuple):
+    """A turn of a Markov chain as a site inside it sees it.
+
+    Attributes:
+        own: Which turn it is; no other turn, of any chain, is called so.
+        visible: The turns, this one and those before it, whose sites the site may depend on.
+    """
+
+    own: Hashable
+    visible: frozenset[Hashable]
+
+
 @dataclass
 class Site:
     """One statement of a program: the message that handlers read and change.
@@ -50,6 +63,7 @@ class Site:
         scale: What the log density is multiplied by.
         mask: Where the log density counts; None is everywhere.
         plates: The plates around it, innermost last.
+        turns: The turns of Markov chains around it, innermost last.
         infer: Directions for inference, such as `{"enumerate": "parallel"}`.
         source: Where random numbers come from; see `posterity.handlers.seed`.
         default: Makes the value where no handler gave one.
@@ -67,6 +81,7 @@ class Site:
     scale: float | Tensor = 1.0
     mask: bool | Tensor | None = None
     plates: tuple[Frame, ...] = ()
+    turns: tuple[Turn, ...] = ()
     infer: dict[str, Any] = field(default_factory=dict)
     source: Source = None
     default: Callable[["Site"], Any] | None = None
@@ -86,10 +101,46 @@ class Site:
         assert self.distribution is not None
         return self.distribution.batch_shape
 
+    def observe(self, value: Any) -> None:
+        """Make a value, a tensor or numbers, the site's data."""
+        self.value, self.is_observed = self.as_value(value), True
+
+    def as_value(self, value: Any) -> Any:
+        """What a handler was given for the site, with numbers made a tensor, beside the distribution's parameters."""
+        if isinstance(value, Tensor):
+            return value
+        where: dict[str, Any] = {}
+        if self.distribution is not None:
+            with suppress(AttributeError):  # it has no parameters
+                like = self.distribution._like()
+                where = {"dtype": like.dtype, "device": like.device}
+        try:
+            return torch.as_tensor(value, **where)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(
+                f"the value of site {self.name!r} must be a tensor or numbers, not a {type(value).__name__}"
+            ) from None
+
     def log_prob(self, value: Tensor | None = None) -> Tensor:
-        """The unscaled, unmasked log density of the site's value, or of another, of the batch's shape."""
+        """The unscaled, unmasked log density of the site's value, or of another, of the batch's shape.
+
+        Raises:
+            ValueError: The value does not fit the distribution; the site is named.
+        """
         assert self.distribution is not None
-        return self.distribution.log_prob(cast(Tensor, self.value) if value is None else value)
+        return self._log_prob(self.distribution, value)
+
+    def weighted_log_prob(self) -> Tensor:
+        """The log density of the site's value under its mask and scale; what is masked is not looked at.
+
+        Raises:
+            ValueError: The value does not fit the distribution; the site is named.
+        """
+        assert self.distribution is not None
+        if isinstance(self.mask, Tensor):
+            # A value that is masked may be anything, and must not reach the gradient as NaN.
+            return self.weighted(self._log_prob(self.distribution.mask(self.mask)))
+        return self.weighted(self._log_prob(self.distribution))
 
     def weighted(self, log_density: Tensor) -> Tensor:
         """A log density under the site's mask and scale."""
@@ -100,3 +151,10 @@ class Site:
         if isinstance(self.scale, Tensor) or self.scale != 1:
             log_density = log_density * self.scale
         return log_density
+
+    def _log_prob(self, distribution: Distribution, value: Tensor | None = None) -> Tensor:
+        try:
+            return distribution.log_prob(cast(Tensor, self.value) if value is None else value)
+        except ValueError as error:
+            kind = "observed " if self.is_observed else ""
+            raise ValueError(f"{kind}site {self.name!r}: {error}") from error

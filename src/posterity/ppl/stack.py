@@ -4,10 +4,13 @@ Each thread and each asyncio task has a stack of its own. Nothing else about pro
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
+
+import torch
 
 from posterity.ppl.site import Site
 
@@ -88,6 +91,59 @@ def apply_outside(handler: Handler, site: Site) -> Site:
     """As `apply`, through those handlers alone that stand outside of `handler`."""
     stack = _stack.get()
     return _pass(site, stack[: stack.index(handler)])
+
+
+@contextmanager
+def outside_programs() -> Iterator[None]:
+    """Let a block, such as a prediction, be no part of the program around it."""
+    if torch.compiler.is_compiling():  # a program never is
+        yield
+    else:
+        with only_handlers(lambda handler: False):
+            yield
+
+
+def check_name(statement: str, name: object) -> None:
+    """Refuse a statement whose name is no name.
+
+    Raises:
+        TypeError: It is no string, or an empty one.
+    """
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"{statement}: the name must be a string that is not empty, not {name!r}")
+
+
+def refuse_compiled(statement: str, name: str) -> None:
+    """Refuse a statement inside `torch.compile`, where handlers cannot be seen.
+
+    Raises:
+        RuntimeError: Naming it, and saying what to do.
+    """
+    if torch.compiler.is_compiling():
+        raise RuntimeError(
+            f"pt.{statement}({name!r}) was reached inside torch.compile, which cannot see the handlers: leave the "
+            "program as it is, and let its driver compile it (compile=True of posterity.infer's SVI and MCMC)"
+        )
+
+
+@contextmanager
+def only_handlers(keep: Callable[[Handler], bool]) -> Iterator[None]:
+    """Put other handlers aside for the time of a block."""
+    token = _stack.set(tuple(handler for handler in _stack.get() if keep(handler)))
+    try:
+        yield
+    finally:
+        _stack.reset(token)
+
+
+@contextmanager
+def without(kind: type[Handler]) -> Iterator[None]:
+    """Inside, statements do not pass the handlers of one kind: for a trial run that no trace is to record."""
+    token = _stack.set(tuple(handler for handler in _stack.get() if not isinstance(handler, kind)))
+    try:
+        yield
+    finally:
+        _stack.reset(token)
 
 
 def _pass(site: Site, stack: tuple[Handler, ...]) -> Site:

@@ -7,11 +7,11 @@ from scipy import stats
 
 from posterity.kernels import Key, samplers
 from tests.kernels.samplers.checks import SOURCES, assert_counts_follow, assert_follows
+from tests.kernels.special_checks import both_dtypes
 from tests.statistical import FALSE_ALARM, assert_mean, assert_uncorrelated
 
 N = 40_000
 EVERY_SOURCE = pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES.keys())
-DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
 class Log:
@@ -28,7 +28,7 @@ class Log:
 
 
 @EVERY_SOURCE
-@DTYPES
+@both_dtypes
 def test_exponential_and_gumbel(source, dtype):
     like = torch.empty((), dtype=dtype)
     x = samplers.exponential((N,), source=source(), like=like)
@@ -46,7 +46,7 @@ def test_both_ends_of_an_exponential_draw_are_reached():
 
 
 @EVERY_SOURCE
-@DTYPES
+@both_dtypes
 @pytest.mark.parametrize("a", [0.1, 0.7, 1.0, 1.3, 5.0, 1e3, 1e7])
 def test_standard_gamma(a, source, dtype):
     x = samplers.standard_gamma(torch.tensor(a, dtype=dtype), (N,), source=source())
@@ -55,7 +55,7 @@ def test_standard_gamma(a, source, dtype):
 
 
 @EVERY_SOURCE
-@DTYPES
+@both_dtypes
 @pytest.mark.parametrize("a", [1e-6, 1e-3, 0.3, 1.0, 20.0, 1e4])
 def test_log_standard_gamma(a, source, dtype):
     assert_follows(samplers.log_standard_gamma(torch.tensor(a, dtype=dtype), (N,), source=source()), Log(a))
@@ -88,7 +88,7 @@ def test_dirichlet(scale, source):
 
 
 @EVERY_SOURCE
-@DTYPES
+@both_dtypes
 @pytest.mark.parametrize("rate", [0.0, 1e-4, 0.3, 4.0, 9.99, 10.0, 23.0, 400.0, 1e6, 1e8])
 def test_poisson(rate, source, dtype):
     rate = torch.tensor(rate, dtype=dtype)
@@ -103,7 +103,7 @@ def test_counts_of_rare_events_keep_their_share_in_float32():
 
 
 @EVERY_SOURCE
-@DTYPES
+@both_dtypes
 @pytest.mark.parametrize(
     ("n", "p"),
     [
@@ -135,7 +135,7 @@ def test_multinomial_of_one_category_has_all():
 
 
 @EVERY_SOURCE
-@DTYPES
+@both_dtypes
 def test_categorical(source, dtype):
     logits = torch.tensor([[0.0, 1.0, -torch.inf, 2.0, -4.0], [800.0, 0.0, 799.0, -torch.inf, -torch.inf]], dtype=dtype)
     x = samplers.categorical(logits, (N,), source=source())
@@ -154,7 +154,7 @@ def test_categories_of_a_long_list_have_equal_shares_in_float32():
 
 
 @EVERY_SOURCE
-@DTYPES
+@both_dtypes
 @pytest.mark.parametrize("concentration", [0.0, 1e-3, 0.5, 2.0, 30.0, 1e4, 1e8])
 def test_von_mises(concentration, source, dtype):
     x = samplers.von_mises(torch.tensor(concentration, dtype=dtype), (N,), source=source())
@@ -164,6 +164,24 @@ def test_von_mises(concentration, source, dtype):
     law = uniform if concentration == 0 else normal if concentration > 1e7 else stats.vonmises(concentration)
     assert x.abs().max() <= 3.1415928
     assert_follows(x, law)
+
+
+@both_dtypes
+@pytest.mark.parametrize("count", [1, 16, 17, 100, 3000])  # one by one, and several candidates at once
+def test_von_mises_draws_of_any_number(count, dtype):
+    generator = torch.Generator().manual_seed(3)
+    concentration = torch.full((count,), 2.0, dtype=dtype)
+    draws = [samplers.von_mises(concentration, source=generator) for _ in range(6000 // count)]
+    assert draws[0].dtype == dtype
+    assert_follows(torch.cat(draws), stats.vonmises(2.0))
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_von_mises_draws_of_no_concentration_are_none(count):
+    concentration = torch.ones(count)
+    concentration[-1] = torch.nan
+    draws = samplers.von_mises(concentration)
+    assert draws.isnan().tolist() == concentration.isnan().tolist()
 
 
 class Height:
@@ -177,7 +195,7 @@ class Height:
 
 
 @EVERY_SOURCE
-@DTYPES
+@both_dtypes
 @pytest.mark.parametrize("concentration", [0.0, 0.5, 10.0, 1e8])
 def test_von_mises_fisher(concentration, source, dtype):
     concentration = torch.tensor(concentration, dtype=dtype)
@@ -201,7 +219,7 @@ def test_von_mises_fisher_in_high_dimensions_has_its_mean(dimension):
 
 
 @EVERY_SOURCE
-@DTYPES
+@both_dtypes
 @pytest.mark.parametrize(("loc", "concentration"), [(1.0, 1.0), (3.0, 0.01), (0.5, 40.0), (2.0, 1e6)])
 def test_inverse_gaussian(loc, concentration, source, dtype):
     x = samplers.inverse_gaussian(torch.tensor(loc, dtype=dtype), concentration, (N,), source=source())
@@ -210,7 +228,7 @@ def test_inverse_gaussian(loc, concentration, source, dtype):
 
 
 @EVERY_SOURCE
-@DTYPES
+@both_dtypes
 @pytest.mark.parametrize(
     ("low", "high"), [(-np.inf, np.inf), (-1.0, 2.0), (3.0, np.inf), (-12.0, -10.0), (30.0, np.inf), (0.1, 0.1001)]
 )
@@ -226,7 +244,7 @@ def test_truncated_normal(low, high, source, dtype):
 
 
 @EVERY_SOURCE
-@DTYPES
+@both_dtypes
 @pytest.mark.parametrize("exponent", [1.05, 1.5, 2.0, 4.0, 30.0])
 def test_zipf(exponent, source, dtype):
     exponent = torch.tensor(exponent, dtype=dtype)

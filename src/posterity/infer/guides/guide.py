@@ -13,14 +13,12 @@ from posterity.distributions import Delta
 from posterity.handlers import Trace, block, seed
 from posterity.infer.guides.latent import Latent, full_size, latents_of
 from posterity.infer.guides.plates import ModelPlates
+from posterity.infer.guides.quantiles import central_point, marginal_quantiles
 from posterity.infer.initialization import Strategy, find_start, init_to_median, source_here
 from posterity.kernels import Key, Source
 from posterity.ppl import plate, sample
 
 Plates = plate | Iterable[plate]
-
-# Of what has no closed form, quantiles are those of so many draws, always the same ones.
-_NUM_DRAWS = 4096
 
 
 class AutoGuide(nn.Module):
@@ -127,21 +125,35 @@ class AutoGuide(nn.Module):
 
         Returns:
             By name `[*sample_shape, *batch_shape, *event_shape]`, in constrained space.
+
+        Raises:
+            ValueError: The sample shape is empty.
         """
         self._ensure(args, kwargs)
         shape = (sample_shape,) if isinstance(sample_shape, int) else tuple(sample_shape)
-        source = source_here() if generator is None else generator
+        if math.prod(shape) < 1:
+            raise ValueError(f"sample_shape of sample_posterior must hold at least one draw, not {shape}")
+        source = source_here(advance=True) if generator is None else generator
         draws = self._draws(math.prod(shape), source)
         return {name: value.reshape(shape + value.shape[1:]) for name, value in draws.items()}
 
     def median(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """The median of each entry of each latent variable, in constrained space, all plates in full.
+        """A central point of the latent variables, in constrained space, all plates in full.
+
+        It is the median of each entry on unconstrained space, mapped to constrained space: the median there too where
+        constraints act on single entries, and a point of the support always (medians of a simplex's entries would not
+        sum to one), so that programs can be run at it.
 
         Args:
             *args: The model's arguments; needed only before the guide is set up.
             **kwargs: The model's keyword arguments.
+
+        Returns:
+            By name `[*batch_shape, *event_shape]`.
         """
-        return {name: value[0] for name, value in self.quantiles([0.5], *args, **kwargs).items()}
+        self._ensure(args, kwargs)
+        with torch.no_grad():
+            return central_point(self.latents, self._unconstrained_quantiles, self._same_draws)
 
     def quantiles(self, levels: Sequence[float] | Tensor, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Quantiles of each entry of each latent variable, in constrained space, all plates in full.
@@ -222,39 +234,30 @@ class AutoGuide(nn.Module):
         """Independent draws along a new first dimension, all plates in full."""
         rank = max(len(latent.batch_shape) for latent in self.latents.values())
         with ExitStack() as stack:
-            for context in (torch.no_grad(), block(), *([] if source is None else [seed(rng_seed=source)])):
-                stack.enter_context(context)
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(block())
+            if source is not None:
+                stack.enter_context(seed(rng_seed=source))
             # A plate beyond the dimensions of all others: every site is drawn that many times at once.
             stack.enter_context(plate("_draws", number, dim=-rank - 1))
             values = self._draw(stack.enter_context(ModelPlates(full=True)))
-        return {name: values[name].reshape((number, *latent.shape)) for name, latent in self.latents.items()}
+        return {name: values[name].detach().reshape((number, *latent.shape)) for name, latent in self.latents.items()}
 
     def _quantiles(self, levels: Tensor) -> dict[str, Tensor]:
-        known = self._unconstrained_quantiles
-        exact = {name for name, latent in self.latents.items() if latent.acts_on_entries}
-        found: dict[str, Tensor] = {}
-        rising, falling = known(levels), known(1 - levels)
-        for name in exact if rising is not None and falling is not None else ():
-            bijector = self.latents[name].bijector
-            sign = 1 if self.latents[name].is_real else bijector.sign
-            at = torch.where(torch.as_tensor(sign) > 0, rising[name], falling[name])
-            found[name] = bijector.forward(at)
-        if len(found) < len(self.latents):
-            draws = self._draws(_NUM_DRAWS, Key(0))
-            for name in self.latents:
-                if name not in found:
-                    found[name] = torch.quantile(draws[name], levels.to(draws[name]), dim=0)
-        return {name: found[name] for name in self.latents}
+        return marginal_quantiles(self.latents, levels, self._unconstrained_quantiles, self._same_draws)
+
+    def _same_draws(self, number: int) -> dict[str, Tensor]:
+        return self._draws(number, Key(0))
 
     def _require_choice(self, found: Trace, latents: dict[str, Latent]) -> None:
         if self._create_plates is not None:
             return
         for latent in latents.values():
             for frame in latent.frames:
-                if found[frame.name].infer.get("given"):
+                if frame.name in found and found[frame.name].infer.get("given"):
                     raise ValueError(
-                        f"site {latent.name!r} stands in plate {frame.name!r}, whose subsample the model is given: give "
-                        f"the guide the same plate from the same arguments, {type(self).__name__}(model, "
+                        f"site {latent.name!r} stands in plate {frame.name!r}, whose subsample the model is given: "
+                        f"give the guide the same plate from the same arguments, {type(self).__name__}(model, "
                         "create_plates=lambda *args: pt.plate(name, size, subsample=...))"
                     )
 
@@ -276,6 +279,6 @@ class AutoGuide(nn.Module):
                 )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.latents = {name: latent.moved(fn) for name, latent in self.latents.items()}
         return self

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.distributions import constraints
 
 from posterity.bijectors import Bijector, bijector_to
 from posterity.bijectors.constraints import Constraint
+from posterity.distributions import MaskedDistribution
 from posterity.handlers import Trace
 from posterity.infer.initialization import is_continuous, support_of
 from posterity.ppl import Frame, Site
@@ -26,6 +27,7 @@ class Latent:
         batch_shape: The batch shape, with each plate at its full size.
         event_shape: The shape of one event.
         frames: The vectorised plates around it, innermost last.
+        mask: Where in the batch its density counts; None: everywhere.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Latent:
     batch_shape: torch.Size
     event_shape: torch.Size
     frames: tuple[Frame, ...]
+    mask: Tensor | None = None
 
     @property
     def bijector(self) -> Bijector:
@@ -76,8 +79,9 @@ class Latent:
         return any(frame.size != frame.full_size for frame in self.frames)
 
     def moved(self, move: Callable[[Tensor], Tensor]) -> "Latent":
-        """The same, with the tensors in its support moved."""
-        return replace(self, support=_mapped(self.support, move))
+        """The same, with its tensors moved."""
+        mask = None if self.mask is None else move(self.mask)
+        return replace(self, support=_mapped(self.support, move, (Constraint, Bijector)), mask=mask)
 
 
 def latents_of(found: Trace) -> dict[str, Latent]:
@@ -87,7 +91,8 @@ def latents_of(found: Trace) -> dict[str, Latent]:
 
     Raises:
         ValueError: There is none, a discrete one is not marked for enumeration, one stands in a loop over a
-            subsample, or the bounds of one's support differ between the elements of a subsampled plate.
+            subsample, or the bounds of one's support depend on other variables, or differ between the elements of a
+            subsampled plate.
     """
     latents = {}
     for site in found.latents():
@@ -128,19 +133,44 @@ def _latent(site: Site) -> Latent:
                 f"site {site.name!r} stands in a loop over a subsample of plate {frame.name!r}, so that its name "
                 "differs from run to run: use the plate in a `with` block"
             )
+    if any(bound.requires_grad for bound in _tensors(support_of(site))):
+        raise ValueError(
+            f"the support of site {site.name!r}, {support_of(site)!r}, depends on other variables or on parameters, "
+            "and that of a guide is fixed: transform a variable of fixed support in the model instead"
+        )
     latent = Latent(
         site.name,
         _mapped(support_of(site), _as_number),
         torch.Size(shape),
         site.distribution.event_shape,
         tuple(frames),
+        _mask_of(site),
     )
+    if latent.is_subsampled and latent.mask is not None:
+        raise ValueError(
+            f"site {site.name!r} stands in a subsampled plate and is masked, as a partly observed variable is: a guide "
+            "does not know the mask of other subsamples. Write a guide for it, and add that through AutoGuideList"
+        )
     if latent.is_subsampled and latent.bijector.batch_shape:
         raise ValueError(
             f"site {site.name!r} stands in a subsampled plate, and the bounds of its support, {latent.support!r}, "
             "differ between elements: transform a variable of fixed support instead"
         )
     return latent
+
+
+def _mask_of(site: Site) -> Tensor | None:
+    assert site.distribution is not None
+    masks = [site.mask]
+    if isinstance(site.distribution, MaskedDistribution):
+        masks.append(site.distribution._mask)
+    found = None
+    for mask in masks:
+        if isinstance(mask, bool):
+            mask = None if mask else torch.zeros((), dtype=torch.bool, device=cast(Tensor, site.value).device)
+        if mask is not None:
+            found = mask if found is None else found & mask
+    return None if found is None else found.detach().expand(site.batch_shape)
 
 
 def _as_number(bound: Tensor) -> Any:
@@ -150,18 +180,35 @@ def _as_number(bound: Tensor) -> Any:
     return bound.detach()
 
 
-def _mapped(support: Constraint, function: Callable[[Tensor], Any]) -> Constraint:
-    """A constraint with a function applied to the tensors inside; itself, where there are none."""
-    changed: dict[str, Any] = {}
-    for name, value in vars(support).items():
+def _tensors(support: Constraint) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def note(bound: Tensor) -> Tensor:
+        found.append(bound)
+        return bound
+
+    _mapped(support, note)
+    return found
+
+
+_Holder = TypeVar("_Holder")
+
+
+def _mapped(holder: _Holder, function: Callable[[Tensor], Any], inside: tuple[type, ...] = (Constraint,)) -> _Holder:
+    """A constraint with a function applied to the tensors inside; itself, where nothing changes."""
+
+    def mapped(value: Any) -> Any:
         if isinstance(value, Tensor):
-            changed[name] = function(value)
-        elif isinstance(value, Constraint):
-            changed[name] = _mapped(value, function)
-        elif isinstance(value, list | tuple) and any(isinstance(part, Constraint) for part in value):
-            changed[name] = [_mapped(part, function) for part in value]
-    if all(value is vars(support)[name] for name, value in changed.items()):
-        return support
-    new = copy.copy(support)
+            return function(value)
+        if isinstance(value, inside):
+            return _mapped(value, function, inside)
+        if isinstance(value, list | tuple) and any(isinstance(part, inside) for part in value):
+            return type(value)(mapped(part) for part in value)
+        return value
+
+    changed = {name: mapped(value) for name, value in vars(holder).items()}
+    if all(value is vars(holder)[name] for name, value in changed.items()):
+        return holder
+    new = copy.copy(holder)
     new.__dict__.update(changed)
     return new

@@ -1,6 +1,6 @@
 """Parameters of a guide, one for each site."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -32,12 +32,6 @@ class SiteParameters(nn.Module):
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and _key(name) in self._parameters
-
-    def __iter__(self) -> Iterator[str]:
-        return (key.replace("/", ".") for key in self._parameters)
-
-    def __len__(self) -> int:
-        return len(self._parameters)
 
 
 def _key(name: str) -> str:

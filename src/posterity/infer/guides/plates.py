@@ -6,12 +6,15 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor
 
+from posterity.handlers import mask
 from posterity.infer.guides.latent import Latent
 from posterity.ppl import Handler, Site, plate
 
 
 class ModelPlates(Handler):
-    """Opens the model's plates around a guide's sites; a plate takes one subsample in a run, however often it is opened.
+    """Opens the model's plates around a guide's sites.
+
+    However often a plate is opened in one run, it takes the same subsample.
 
     Args:
         given: Plates to use in place of those that the latent variables know.
@@ -26,15 +29,15 @@ class ModelPlates(Handler):
 
     @contextmanager
     def around(self, latent: Latent) -> Iterator[None]:
-        """The plates around one latent variable."""
+        """The plates around one latent variable, and its mask."""
         with ExitStack() as stack:
             for frame in latent.frames:
                 own = self.given.get(frame.name)
                 if own is None:
                     own = plate(frame.name, frame.full_size, subsample_size=frame.size, dim=frame.dim)
-                indices = stack.enter_context(own)
-                if len(indices) != own.size:
-                    self._taken[own.name] = indices
+                stack.enter_context(own)
+            if latent.mask is not None:
+                stack.enter_context(mask(mask=latent.mask))
             yield
 
     def process_message(self, site: Site) -> None:
@@ -45,3 +48,8 @@ class ModelPlates(Handler):
             site.value = self._taken[site.name]
         elif self.full:
             site.value = torch.arange(site.infer["size"])
+
+    def postprocess_message(self, site: Site) -> None:
+        """Remember the elements that a plate takes."""
+        if site.kind == "plate":
+            self._taken[site.name] = site.value

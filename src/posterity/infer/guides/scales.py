@@ -1,9 +1,9 @@
 """Positive parameters of guides, learnt through the softplus."""
 
-import math
-
 import torch
 from torch import Tensor
+
+from posterity.bijectors.softplus import log1mexp
 
 
 def check_scale(owner: str, init_scale: float) -> float:
@@ -19,4 +19,9 @@ def check_scale(owner: str, init_scale: float) -> float:
 
 def raw_scale(scale: float, like: Tensor) -> Tensor:
     """What the softplus maps to a scale, in the shape of another tensor."""
-    return torch.full_like(like, math.log(math.expm1(scale)) if scale < 30 else scale)
+    return inverse_softplus(torch.full_like(like, scale))
+
+
+def inverse_softplus(scale: Tensor) -> Tensor:
+    """What the softplus maps to positive numbers."""
+    return scale + log1mexp(scale)

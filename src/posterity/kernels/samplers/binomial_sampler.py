@@ -2,19 +2,26 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from posterity.kernels.elementwise import in_blocks
+from posterity.kernels.poisson_mass import deviance
 from posterity.kernels.random import Key, Source
-from posterity.kernels.samplers.factorials import deviance, log_factorial_rest
+from posterity.kernels.reading import lies_within, readable
 from posterity.kernels.samplers.inversion import SMALL_MEAN, count_by_inversion
 from posterity.kernels.samplers.noise import Noise, is_eager, noise, part, settle
-from posterity.kernels.samplers.parameters import drawn_shape, sampler_parameters
+from posterity.kernels.samplers.parameters import drawn_shape, is_direct, sampler_parameters
 from posterity.kernels.samplers.rejection import PROPOSAL_CALLS, first_accepted
+from posterity.kernels.stirling import stirling_error
 
 # A candidate is rejected with probability below 0.291 at means from 10; 0.291^24 = 2e-13.
 _CANDIDATES = 24
+
+# At so few trials torch's rounding in float32 moves a probability by 2e-5 of itself at most.
+_FEW = 128
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -44,14 +51,22 @@ def binomial(
         >>> binomial(torch.tensor([0.0, 7.0]), 1.0, source=Key(0))
         tensor([0., 7.])
     """
+    if is_direct(source, total_count, probs):
+        n, p = cast(Tensor, total_count), cast(Tensor, probs)
+        if n.requires_grad or p.requires_grad:
+            n, p = n.detach(), p.detach()
+        few = readable(n) and lies_within(n, -1.0, _FEW)
+        if sample_shape:
+            n, p = (t.expand((*sample_shape, *t.shape)) for t in (n, p))
+        if few:
+            return torch.binomial(n, p, generator=source)
+        return in_blocks(lambda n, p: _wide_draws(n, p, source), n, p)
     n, p = sampler_parameters("binomial", total_count=total_count, probs=probs)
     n, p = n.detach(), p.detach()
     shape = drawn_shape("binomial", sample_shape, total_count=n, probs=p)
     settled = settle(source, n, p)
     if not isinstance(settled, Key):
-        # In float32 torch's draws of large counts do not follow the law.
-        n64, p64 = n.double().expand(shape), p.double().expand(shape)
-        return torch.binomial(n64, p64, generator=settled).to(n.dtype)
+        return _wide_draws(n.expand(shape), p.expand(shape), settled)
     rare = torch.minimum(p, 1 - p)
     small = n * rare < SMALL_MEAN
     eager = is_eager(n, p)
@@ -123,6 +138,11 @@ def multinomial(
     return counts[..., :categories]
 
 
+def _wide_draws(n: Tensor, p: Tensor, generator: torch.Generator | None) -> Tensor:
+    # In float32 torch's draws of large counts do not follow the law.
+    return torch.binomial(n.double(), p.double(), generator=generator).to(n.dtype)
+
+
 def _propose(source: Noise, n: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     q = 1 - p
     mean, spread = n * p, torch.sqrt(n * p * q)
@@ -149,6 +169,6 @@ def _log_binomial(k: Tensor, n: Tensor, p: Tensor, q: Tensor) -> Tensor:
 
 def _log_part(k: Tensor, mean: Tensor) -> Tensor:
     above = k.clamp(min=1)
-    rest = -deviance(above, mean) - log_factorial_rest(above) - 0.5 * torch.log(above)
+    rest = -deviance(above, mean) - stirling_error(above) - 0.5 * torch.log(above)
     # Of zero successes only the deviance is left: the factor of Stirling's formula is absent.
     return torch.where(k == 0, -mean + 0.5 * _LOG_2PI, rest)

@@ -14,6 +14,7 @@ from posterity.kernels.elementwise import elementwise
 from posterity.kernels.incomplete_gamma import gamma_quantile_slope
 from posterity.kernels.random import Key, Source
 from posterity.kernels.reading import lies_within, readable, records_gradient
+from posterity.kernels.samplers.gamma_blocks import eager_gamma
 from posterity.kernels.samplers.noise import Noise, Settled, is_eager, noise, settle
 from posterity.kernels.samplers.parameters import drawn_shape, sampler_parameters
 from posterity.kernels.samplers.rejection import PROPOSAL_CALLS, first_accepted
@@ -49,10 +50,8 @@ def standard_gamma(concentration: Tensor, sample_shape: Sequence[int] = (), *, s
         torch.Size([3, 2])
     """
     if _is_direct(concentration, source):
-        return torch._standard_gamma(
-            concentration.expand((*sample_shape, *concentration.shape)),
-            generator=cast(torch.Generator | None, source),
-        )
+        shape = torch.Size((*sample_shape, *concentration.shape))
+        return eager_gamma(concentration, shape, cast(torch.Generator | None, source))
     (concentration,) = sampler_parameters("standard_gamma", concentration=concentration)
     fixed = concentration.detach()
     shape = drawn_shape("standard_gamma", sample_shape, concentration=fixed)
@@ -61,7 +60,7 @@ def standard_gamma(concentration: Tensor, sample_shape: Sequence[int] = (), *, s
         gamma, shift = _unboosted(fixed, shape, settled)
         draws = (gamma * shift.exp()).clamp(min=torch.finfo(gamma.dtype).tiny)
     else:
-        draws = torch._standard_gamma(fixed.expand(shape), generator=settled)
+        draws = eager_gamma(fixed, shape, settled)
     return _with_gradient(draws, concentration)
 
 
@@ -106,13 +105,14 @@ def gamma_ratio_terms(
 
 def direct_gamma(concentration: Tensor, shape: Sequence[int], source: Source) -> Tensor | None:
     """A gamma draw that may be divided by, where `gamma_ratio_terms` gives two."""
-    if not (
-        _is_direct(concentration, source)
+    if (
+        (source is None or isinstance(source, torch.Generator))
         and readable(concentration)
+        and not records_gradient(concentration)
         and lies_within(concentration, _NEVER_TINY, math.inf)
     ):
-        return None
-    return torch._standard_gamma(concentration.expand(shape), generator=cast(torch.Generator | None, source))
+        return eager_gamma(concentration, torch.Size(shape), source)
+    return None
 
 
 def _is_direct(concentration: Tensor, source: Source) -> bool:
@@ -133,7 +133,7 @@ def _unboosted(concentration: Tensor, shape: torch.Size, source: Settled) -> tup
     if isinstance(source, Key):
         gamma = first_accepted(_propose, (raised,), shape, source, _CANDIDATES)
     else:
-        gamma = torch._standard_gamma(raised.expand(shape), generator=source)
+        gamma = eager_gamma(raised, shape, source)
     level = noise(source, shape, concentration, PROPOSAL_CALLS).exponential()
     return gamma, torch.where(small, -level / torch.where(small, concentration, 1.0), 0.0)
 

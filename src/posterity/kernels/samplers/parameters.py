@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from numbers import Number
+from typing import TypeGuard, cast
 
 import torch
 from torch import Tensor
+
+from posterity.kernels.random import Source
+from posterity.kernels.samplers.noise import is_eager
 
 
 def sampler_parameters(name: str, **parameters: Tensor | float) -> tuple[Tensor, ...]:
@@ -60,6 +64,19 @@ def drawn_shape(name: str, sample_shape: Sequence[int], **parameters: Tensor) ->
         shapes = ", ".join(f"{key} {list(value.shape)}" for key, value in parameters.items())
         raise ValueError(f"{name}: the parameters' shapes do not broadcast: {shapes}.") from error
     return torch.Size((*sample_shape, *shape))
+
+
+def is_direct(source: Source, *parameters: Tensor | float) -> TypeGuard[torch.Generator | None]:
+    """Whether torch's own sampler serves: no key, no graph, and parameters that are tensors of one shape and dtype."""
+    if not (source is None or isinstance(source, torch.Generator)):
+        return False
+    first = parameters[0]
+    if not isinstance(first, Tensor) or first.dtype not in (torch.float32, torch.float64):
+        return False
+    for other in parameters[1:]:
+        if not isinstance(other, Tensor) or other.dtype is not first.dtype or other.shape != first.shape:
+            return False
+    return is_eager(*cast(tuple[Tensor, ...], parameters))
 
 
 def _kind(value: object) -> str:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from posterity.kernels.poisson_mass import log_poisson_mass
 from posterity.kernels.random import Key, Source
-from posterity.kernels.samplers.factorials import log_poisson
 from posterity.kernels.samplers.inversion import SMALL_MEAN, count_by_inversion
 from posterity.kernels.samplers.noise import Noise, is_eager, noise, settle
-from posterity.kernels.samplers.parameters import drawn_shape, sampler_parameters
+from posterity.kernels.samplers.parameters import drawn_shape, is_direct, sampler_parameters
 from posterity.kernels.samplers.rejection import PROPOSAL_CALLS, first_accepted
 
 # A candidate is rejected with probability below 0.25 at rates from 10 (0.11 in the limit); 0.25^21 = 2e-13.
@@ -38,6 +38,9 @@ def poisson(rate: Tensor, sample_shape: Sequence[int] = (), *, source: Source = 
         >>> poisson(torch.tensor([0.0, 1e6]), (2,), source=Key(0)).shape
         torch.Size([2, 2])
     """
+    if is_direct(source, rate):
+        rate = rate.detach() if rate.requires_grad else rate
+        return torch.poisson(rate.expand((*sample_shape, *rate.shape)) if sample_shape else rate, generator=source)
     (rate,) = sampler_parameters("poisson", rate=rate)
     rate = rate.detach()
     shape = drawn_shape("poisson", sample_shape, rate=rate)
@@ -72,4 +75,4 @@ def _propose(source: Noise, rate: Tensor) -> tuple[Tensor, Tensor]:
     log_v = -source.exponential()
     inside = k >= 0
     hat = torch.log(inverse_alpha / (a / (end * end) + b))
-    return k, inside & (log_v + hat <= log_poisson(k.clamp(min=0), rate))
+    return k, inside & (log_v + hat <= log_poisson_mass(k.clamp(min=0), rate))

@@ -1,0 +1,260 @@
+"""Where inference starts: the strategies, tries until all is finite, and one point for each chain."""
+
+import math
+
+import pytest
+import torch
+
+import posterity as pt
+from posterity.handlers import seed, trace
+from posterity.infer import (
+    init_to_feasible,
+    init_to_mean,
+    init_to_median,
+    init_to_sample,
+    init_to_uniform,
+    init_to_value,
+)
+from posterity.infer.initialization import find_start, initial_values, seeded_generator
+from posterity.kernels import Key
+from tests.statistical import assert_same_distribution
+
+dist = pt.distributions
+STRATEGIES = [
+    init_to_median,
+    init_to_mean,
+    init_to_sample,
+    init_to_uniform,
+    init_to_feasible,
+    init_to_value(values={}),
+    init_to_value(values={"positive": 2.0}, fallback=init_to_uniform),
+]
+
+
+def model():
+    """Every kind of support."""
+    one = torch.ones((), dtype=torch.float64)
+    pt.sample("real", dist.Normal(5 * one, 0.1))
+    pt.sample("positive", dist.Gamma(3 * one, 1.0))
+    pt.sample("interval", dist.Uniform(one, 2.0))
+    pt.sample("shares", dist.Dirichlet(one.expand(3)))
+    pt.sample("correlation", dist.LKJCholesky(3, one))
+    pt.sample("direction", dist.VonMisesFisher(torch.eye(3, dtype=torch.float64)[0], one))
+    pt.sample("heavy", dist.Cauchy(0 * one, 1.0))
+    with pt.plate("data", 2):
+        pt.sample("vector", dist.MultivariateNormal(one.expand(2), torch.eye(2, dtype=torch.float64)))
+
+
+@pytest.mark.parametrize("init", STRATEGIES)
+def test_every_strategy_gives_a_value_inside_every_support(init):
+    start = find_start(model, init=init)
+    for site in start.trace.latents():
+        assert site.distribution.support.check(site.value).all()
+        assert not site.value.requires_grad
+        expected = pt.bijectors.bijector_to(site.distribution.support).forward(start.unconstrained[site.name])
+        torch.testing.assert_close(site.value, expected)
+
+
+def test_a_strategy_called_without_a_site_is_the_strategy_with_its_settings():
+    for plain in (init_to_mean, init_to_sample, init_to_feasible):
+        assert plain() is plain
+    assert find_start(model, init=init_to_uniform(radius=1e-3)).unconstrained["real"].abs() < 1e-3
+
+
+def test_the_median_is_that_of_draws():
+    def skewed():
+        pt.sample("z", dist.LogNormal(torch.zeros(200), 1.0))
+
+    found = find_start(skewed, init=init_to_median(num_samples=401)).unconstrained["z"]
+    # A median of 401 draws has a standard error of 1.2533 / 401**0.5.
+    assert found.abs().max() < 6 * 1.2533 / math.sqrt(401)
+    assert found.abs().max() > 0
+
+
+def test_the_mean_is_the_priors_and_the_median_where_it_has_none():
+    start = find_start(model, init=init_to_mean)
+    assert start.trace["real"].value == 5
+    assert start.trace["positive"].value == pytest.approx(3)
+    assert start.trace["heavy"].value.isfinite()
+
+
+def test_a_sample_is_a_draw_from_the_prior():
+    def many():
+        pt.sample("z", dist.Gamma(torch.full((5000,), 2.0), 3.0))
+
+    drawn = find_start(many, init=init_to_sample).trace["z"].value
+    assert_same_distribution(drawn, dist.Gamma(2.0, 3.0).sample((5000,), generator=Key(3)))
+
+
+def test_uniform_fills_the_cube_of_its_radius():
+    def many():
+        pt.sample("z", dist.Gamma(torch.full((5000,), 2.0), 3.0))
+
+    found = find_start(many, init=init_to_uniform(radius=3.0)).unconstrained["z"]
+    assert_same_distribution(found, 6 * torch.rand(5000) - 3)
+
+
+def test_feasible_is_the_image_of_zero():
+    start = find_start(model, init=init_to_feasible)
+    assert all((value.abs() < 1e-12).all() for value in start.unconstrained.values())
+
+
+def test_values_are_given_and_broadcast_and_others_fall_back():
+    init = init_to_value(values={"vector": 1.5, "positive": torch.tensor(2.0)}, fallback=init_to_feasible)
+    start = find_start(model, init=init)
+    assert start.trace["vector"].value.tolist() == [[1.5, 1.5], [1.5, 1.5]]
+    assert start.trace["positive"].value == pytest.approx(2)
+    assert start.unconstrained["real"] == 0
+
+
+def test_later_priors_see_the_earlier_values():
+    def chained():
+        first = pt.sample("first", dist.Normal(torch.zeros(()), 1.0))
+        pt.sample("second", dist.Normal(first, 1.0))
+
+    start = find_start(chained, init=init_to_value(values={"first": 7.0}, fallback=init_to_mean))
+    assert start.trace["second"].value == 7
+
+
+def test_it_tries_until_the_log_density_is_finite():
+    def rarely():
+        z = pt.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        pt.factor("positive", torch.where(z > 0, 0.0, -torch.inf))
+
+    for number in range(5):
+        assert find_start(rarely, init=init_to_uniform, source=Key(number)).unconstrained["z"] > 0
+
+
+def test_it_tries_again_where_a_parameter_leaves_its_support():
+    def rarely():
+        z = pt.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        pt.sample("x", dist.Normal(0.0, z), obs=1.0)
+
+    for number in range(5):
+        assert find_start(rarely, init=init_to_uniform, source=Key(number)).unconstrained["z"] > 0
+
+
+def test_what_is_never_finite_is_named():
+    def never():
+        pt.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        pt.factor("wall", -torch.inf)
+
+    with pytest.raises(ValueError, match=r"in 7 tries: observed site 'wall' has a log density of -inf.*init_to_value"):
+        find_start(never, num_tries=7)
+
+
+def test_a_strategy_without_chance_is_not_tried_for_ever():
+    runs = []
+
+    def never():
+        runs.append(None)
+        pt.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        pt.factor("wall", -torch.inf)
+
+    with pytest.raises(ValueError, match="in 2 tries"):
+        find_start(never, init=init_to_feasible)
+    assert len(runs) == 2
+
+
+def test_a_gradient_that_is_not_finite_is_named():
+    def kinked():
+        z = pt.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        pt.factor("root", (z - z.detach()).sqrt())
+
+    with pytest.raises(ValueError, match="the gradient of the log density with respect to site 'z' is not finite"):
+        find_start(kinked, num_tries=3)
+
+
+def test_an_error_of_the_model_that_has_nothing_to_do_with_values_comes_through():
+    runs = []
+
+    def wrong():
+        runs.append(None)
+        pt.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        pt.sample("x", dist.Normal(torch.zeros(2), 1.0), obs=torch.zeros(3))
+
+    with pytest.raises(ValueError, match=r"site 'x': a value of shape \(3,\)"):
+        find_start(wrong)
+    assert len(runs) == 2
+
+
+def test_values_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"init_to_value: the value of site 'real' has shape \(2,\), which does not"):
+        find_start(model, init=init_to_value(values={"real": torch.zeros(2)}))
+    with pytest.raises(ValueError, match=r"init gave site 'real' a value of shape \(3,\), but the site's is \(\)"):
+        find_start(model, init=lambda site: torch.zeros(3, dtype=torch.float64))
+    with pytest.raises(ValueError) as caught:
+        find_start(model, init=init_to_value(values={"positive": -1.0}))
+    assert "init gave site 'positive' a value outside of its support" in "\n".join(caught.value.__notes__)
+
+
+def test_numbers_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="radius of init_to_uniform must be positive, not 0"):
+        init_to_uniform(radius=0)
+    with pytest.raises(ValueError, match="num_tries must be at least 1, not 0"):
+        find_start(model, num_tries=0)
+    with pytest.raises(ValueError, match="num_chains must be at least 1, not 0"):
+        initial_values(model, num_chains=0)
+
+
+def test_each_chain_starts_at_a_point_of_its_own_that_the_key_decides():
+    points = initial_values(model, num_chains=3, source=Key(1))
+    assert {name: tuple(value.shape) for name, value in points.items()} == {
+        "real": (3,), "positive": (3,), "interval": (3,), "shares": (3, 2), "correlation": (3, 3),
+        "direction": (3, 2), "heavy": (3,), "vector": (3, 2, 2),
+    }  # fmt: skip
+    assert len(points["real"].unique()) == 3
+    again = initial_values(model, num_chains=4, source=Key(1))
+    assert all(torch.equal(points[name], again[name][:3]) for name in points)
+
+
+def test_chains_without_a_continuous_latent_have_nowhere_to_start():
+    with pytest.raises(ValueError, match="the model has no continuous latent variable"):
+        initial_values(lambda: pt.sample("k", dist.Bernoulli(0.5)))
+
+
+def test_discrete_latents_and_point_masses_stay_in_the_trace_alone():
+    def mixed():
+        pt.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        pt.sample("k", dist.Bernoulli(0.5))
+        pt.sample("fixed", dist.Delta(torch.zeros(())))
+
+    start = find_start(mixed)
+    assert list(start.unconstrained) == ["z"]
+    assert list(start.trace) == ["z", "k", "fixed"]
+
+
+def test_the_seed_around_decides_and_spends_nothing():
+    def drawn(search):
+        with seed(rng_seed=5):
+            start = find_start(model, init=init_to_sample) if search else None
+            return start, pt.sample("z", dist.Normal(torch.zeros(()), 1.0))
+
+    (first, after), (again, _), (_, plain) = drawn(True), drawn(True), drawn(False)
+    assert all(torch.equal(first.unconstrained[name], again.unconstrained[name]) for name in first.unconstrained)
+    assert torch.equal(after, plain)
+
+
+def test_what_a_model_hides_follows_the_seed_too():
+    def hidden():
+        with pt.handlers.block():
+            first = pt.sample("first", dist.Normal(torch.zeros(()), 1.0))
+        pt.sample("second", dist.Normal(first, 1e-6))
+
+    before = torch.get_rng_state()
+    one, two = (find_start(hidden, init=init_to_mean, source=Key(0)).unconstrained["second"] for _ in range(2))
+    assert torch.equal(one, two)
+    assert torch.equal(before, torch.get_rng_state())
+    with seeded_generator(None):
+        assert torch.equal(before, torch.get_rng_state())
+
+
+def test_handlers_around_see_parameters_alone():
+    def with_param():
+        scale = pt.param("scale", 2.0)
+        pt.sample("z", dist.Normal(torch.zeros(()), scale))
+
+    with trace() as around, pt.handlers.substitute(data={"scale": torch.tensor(3.0)}):
+        start = find_start(with_param)
+    assert list(around.trace) == ["scale"]
+    assert start.trace["z"].distribution.scale == 3
