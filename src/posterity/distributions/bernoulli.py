@@ -12,7 +12,7 @@ from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.kernels import Source
 from posterity.kernels.elementwise import in_blocks
-from posterity.kernels.reading import readable, records_gradient
+from posterity.kernels.reading import is_constant
 from posterity.kernels.samplers.noise import noise, settle
 
 
@@ -46,7 +46,7 @@ class Bernoulli(BinaryOdds, torch.distributions.Bernoulli):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log probability of `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True).to(self._param.dtype)
-        if self._given == "logits" and readable(value, self._param) and not records_gradient(value):
+        if self._given == "logits" and is_constant(value):
             mass = in_blocks(lambda x, logits: logsigmoid((2 * x - 1) * logits), value, self._param)
         elif self._is_uncertain():
             mass = in_blocks(self._chosen_logarithm, value, self._param)

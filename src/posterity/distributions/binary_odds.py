@@ -1,6 +1,6 @@
 """The pair `probs` and `logits` of a yes-or-no event, with the digits of both its probabilities."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import torch
@@ -10,6 +10,7 @@ from torch.types import _size
 
 from posterity.distributions.base import Distribution
 from posterity.distributions.parameters import BinaryProbability, exactly_one
+from posterity.distributions.remembered import remembered
 from posterity.kernels import Source
 from posterity.kernels.guarded_logarithms import xlog1py, xlogy
 from posterity.kernels.poisson_mass import deviance
@@ -59,22 +60,16 @@ class BinaryOdds(BinaryProbability, Distribution):
 
     def _is_uncertain(self) -> bool:
         """Whether values can be read, and no probability is 0 or 1: both logarithms are finite."""
-        given = self._param
-        if not readable(given):
-            return False
-        info = torch.finfo(given.dtype)
-        least, greatest = (0.0, 1 - info.eps / 2) if self._given == "probs" else (-info.max, info.max)
-        return lies_within(given, least, greatest)
+        return remembered(self, _UNCERTAIN[self._given], self._param)
 
     def _is_moderate(self, source: Source) -> bool:
         """Whether uniform numbers of torch's own, multiples of 2^-24, resolve both probabilities to 2e-4 of each.
 
         Values are read: no where that is impossible, or means waiting.
         """
-        given = self._param
-        if not (source is None or isinstance(source, torch.Generator)) or not readable(given):
+        if not (source is None or isinstance(source, torch.Generator)):
             return False
-        return lies_within(given, 3e-4, 1 - 3e-4) if self._given == "probs" else lies_within(given, -8.1, 8.1)
+        return remembered(self, _MODERATE[self._given], self._param)
 
     def _log_odds_mass(self, successes: Tensor | float, failures: Tensor | float) -> Tensor:
         """`successes` log(probs) + `failures` log(1 - probs), exact where a probability is 0 or 1."""
@@ -99,3 +94,19 @@ def binary_kl(p: BinaryOdds, q: BinaryOdds) -> Tensor:
 def binary_entropy(d: BinaryOdds) -> Tensor:
     """Entropy of one yes-or-no event in nats; 0 where it is certain."""
     return -d._log_odds_mass(d._success, d._failure)
+
+
+def _lies_above_zero_below_one(probs: Tensor) -> bool:
+    return readable(probs) and lies_within(probs, 0.0, 1 - torch.finfo(probs.dtype).eps / 2)
+
+
+def _is_finite(logits: Tensor) -> bool:
+    greatest = torch.finfo(logits.dtype).max
+    return readable(logits) and lies_within(logits, -greatest, greatest)
+
+
+_UNCERTAIN = {"probs": _lies_above_zero_below_one, "logits": _is_finite}
+_MODERATE: dict[str, Callable[[Tensor], bool]] = {
+    "probs": lambda probs: readable(probs) and lies_within(probs, 3e-4, 1 - 3e-4),
+    "logits": lambda logits: readable(logits) and lies_within(logits, -8.1, 8.1),
+}

@@ -1,5 +1,6 @@
 """The geometric distribution of failures before the first success."""
 
+from collections.abc import Callable
 from typing import Self, cast
 
 import torch
@@ -11,6 +12,7 @@ from torch.types import _size
 from posterity.distributions.binary_odds import BinaryOdds, binary_entropy, binary_kl
 from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
+from posterity.distributions.remembered import remembered
 from posterity.kernels import Source, log1mexp
 from posterity.kernels.elementwise import in_blocks
 from posterity.kernels.samplers import exponential
@@ -85,11 +87,10 @@ class Geometric(BinaryOdds, torch.distributions.Geometric):
     def sample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Counts of shape `sample_shape + batch_shape`: whole parts of exponential waiting times."""
         if self._is_moderate(generator):
-            given = self._param.detach()
-            step = torch.log1p(-given) if self._given == "probs" else logsigmoid(-given)
-            level = given.new_empty(self._extended_shape(sample_shape))
+            step = remembered(self, _LOG_FAILURE[self._given], self._param)
+            level = step.new_empty(self._extended_shape(sample_shape))
             # As `_open_uniform`, without its case distinctions.
-            level.uniform_(torch.finfo(given.dtype).eps / 8, 1.0, generator=cast(torch.Generator | None, generator))
+            level.uniform_(torch.finfo(step.dtype).eps / 8, 1.0, generator=cast(torch.Generator | None, generator))
             return level.log_().div_(step).floor_()
         with torch.no_grad():
             rate = -self._log_odds_mass(0.0, 1.0)
@@ -141,6 +142,12 @@ class Geometric(BinaryOdds, torch.distributions.Geometric):
 
     def _short(self, count: Tensor, level: Tensor) -> Tensor:
         return torch.where(level < 0.5, self.cdf(count) < level, self.survival_function(count) > 1 - level)
+
+
+_LOG_FAILURE: dict[str, Callable[[Tensor], Tensor]] = {
+    "probs": lambda probs: torch.log1p(-probs.detach()),
+    "logits": lambda logits: logsigmoid(-logits.detach()),
+}
 
 
 @register_kl(Geometric, Geometric)

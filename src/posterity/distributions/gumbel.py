@@ -47,8 +47,8 @@ class Gumbel(Distribution):
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         # Of the standardised value's negative.
         y = (self.loc - self._checked_value(value, support=True)) / self.scale
-        # One of the two is kept finite, so that they do not cancel to NaN far down.
-        return (y.clamp(max=torch.finfo(y.dtype).max) - y.exp()).sub_(self.scale.log())
+        # One of the two is kept finite, so that they do not cancel to NaN far down, where the other is infinite.
+        return y.clamp_max(1e3).sub_(y.exp()).sub_(self.scale.log())
 
     def cdf(self, value: Tensor) -> Tensor:
         """P(X <= value)."""

@@ -9,6 +9,7 @@ from torch.types import _size
 
 from posterity.distributions.base import Distribution
 from posterity.distributions.constant_data import refuse_constant
+from posterity.distributions.location_scale import is_spare, located
 from posterity.distributions.power_landmarks import power_landmarks
 from posterity.distributions.remembered import remembered
 from posterity.kernels import Key, Source, normal, student_t_cdf, student_t_icdf, student_t_log_cdf
@@ -86,9 +87,9 @@ class StudentT(Distribution, torch.distributions.StudentT):
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws as a normal variable over the root of a gamma one, of shape `sample_shape + batch_shape`; finite."""
-        draws = self.loc + self.scale * standard_t(self.df, self._extended_shape(sample_shape), generator)
+        draws = located(standard_t(self.df, self._extended_shape(sample_shape), generator), self.loc, self.scale)
         largest = torch.finfo(draws.dtype).max
-        return draws.clamp(-largest, largest)
+        return draws.clamp_(-largest, largest) if is_spare() else draws.clamp(-largest, largest)
 
     @property
     def median(self) -> Tensor:
@@ -159,7 +160,7 @@ def standard_t(df: Tensor, shape: torch.Size, generator: Source) -> Tensor:
     noise = normal(shape, source=first, dtype=df.dtype, device=df.device)
     half = 0.5 * df
     if (gamma := direct_gamma(half, shape, second)) is not None:
-        return noise.mul_(gamma.reciprocal_().mul_(half).sqrt_())
+        return noise.mul_(gamma.div_(half).rsqrt_())
     log_gamma = log_standard_gamma(half.expand(shape), source=second)
     # In logarithms: the square of a draw of few degrees of freedom overflows.
     largest = 0.99 * math.log(torch.finfo(df.dtype).max)

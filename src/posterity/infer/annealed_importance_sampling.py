@@ -107,6 +107,8 @@ def annealed_importance_sampling(
     for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ValueError(f"annealed_importance_sampling: {name} must be a whole number >= 1, not {number!r}")
+    if compile not in (True, False, "auto"):
+        raise ValueError(f"annealed_importance_sampling: compile must be True, False or 'auto', not {compile!r}")
     first = int(torch.randint(2**62, ())) if seed is None else seed
     bits = torch.Generator().manual_seed(first)
     potential = Potential(model, args, kwargs, source=bits)

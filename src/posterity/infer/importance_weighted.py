@@ -10,12 +10,47 @@ from torch import Tensor
 from posterity.handlers import Trace, replay, seed, trace
 from posterity.infer.enumeration import enumerated_log_density
 from posterity.infer.objective import Estimate, Objective
+from posterity.infer.plate_elements import element_log_probs, share_of_all
 from posterity.infer.simulation import Program, detached, is_enumerated, is_scored, over_particles
 from posterity.kernels import NoiseTape
 from posterity.kernels.noise_tape import Pools
 
 
-class IWAE(Objective):
+class _Weighted(Objective):
+    """What the objectives share: the log densities that make a weight, and the sum of the elements' bounds."""
+
+    def __init__(self, num_particles: int, vectorized: bool, plate: str | None) -> None:
+        super().__init__(num_particles, vectorized=vectorized)
+        if plate is not None and not isinstance(plate, str):
+            raise TypeError(f"plate of {type(self).__name__} must be the name of a plate, not {plate!r}")
+        self.plate = plate
+        self._share = 1.0
+
+    def log_model(self, recorded: Trace) -> Tensor:
+        """The log density of a run of the model, a scalar, or `[size]` of the plate."""
+        if self.plate is None:
+            return enumerated_log_density(recorded)
+        self._share = share_of_all(recorded, self.plate)
+        return element_log_probs(recorded, self.plate)
+
+    def log_guide(self, recorded: Trace) -> Tensor:
+        """The log density of a run of the guide, likewise."""
+        return recorded.log_prob_sum() if self.plate is None else element_log_probs(recorded, self.plate)
+
+    def log_joint(
+        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], recorded: Trace
+    ) -> Tensor:
+        """The model's log density with the latent values of a guide's trace, likewise."""
+        if self.plate is None:
+            return super().log_joint(model, guide, args, kwargs, recorded)
+        return self.log_model(trace(replay(model, recorded)).get_trace(*args, **kwargs))
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of all values, that of a subsample scaled up."""
+        return values.sum() * self._share
+
+
+class IWAE(_Weighted):
     r"""The importance-weighted bound $E_q[\log \frac{1}{K} \sum_k p(x, z_k) / q(z_k)]$, in nats.
 
     It lies between the evidence lower bound (K = 1) and the log evidence, and rises with K.
@@ -23,6 +58,8 @@ class IWAE(Objective):
     Args:
         num_particles: K, how many draws from the guide go into one bound.
         vectorized: Whether they are computed at once by `torch.vmap`, rather than one after the other.
+        plate: The name of a plate of independent data, whose elements each get a bound of their own, from weights of
+            their own; every site must stand inside. Without it, a draw has one weight for all data.
         doubly_reparameterized: Whether to use the guide's gradient of Tucker et al., whose signal does not drown in
             noise as K grows; it runs the programs a second time.
 
@@ -46,8 +83,15 @@ class IWAE(Objective):
         True
     """
 
-    def __init__(self, num_particles: int, *, vectorized: bool = True, doubly_reparameterized: bool = False) -> None:
-        super().__init__(num_particles, vectorized=vectorized)
+    def __init__(
+        self,
+        num_particles: int,
+        *,
+        vectorized: bool = True,
+        doubly_reparameterized: bool = False,
+        plate: str | None = None,
+    ) -> None:
+        super().__init__(num_particles, vectorized, plate)
         self.doubly_reparameterized = doubly_reparameterized
 
     def estimate(
@@ -64,25 +108,25 @@ class IWAE(Objective):
         def particle(tape: NoiseTape) -> tuple[Tensor, Tensor, Tensor]:
             model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
             _refuse_scored(type(self).__name__, guide_trace)
-            log_joint, log_guide = enumerated_log_density(model_trace), guide_trace.log_prob_sum()
+            log_joint, log_guide = self.log_model(model_trace), self.log_guide(guide_trace)
             if not self.doubly_reparameterized:
                 return log_joint - log_guide, torch.zeros_like(log_joint), torch.zeros_like(log_joint)
             fixed = detached(guide_trace)
             fixed_joint = self.log_joint(model, guide, args, kwargs, fixed)
-            fixed_guide = trace(replay(guide, fixed)).get_trace(*args, **kwargs).log_prob_sum()
+            fixed_guide = self.log_guide(trace(replay(guide, fixed)).get_trace(*args, **kwargs))
             return log_joint - log_guide, fixed_joint, fixed_guide
 
         log_weights, fixed_joint, fixed_guide = over_particles(particle, pools, self.num_particles, self.vectorized)
-        bound = log_weights.logsumexp(0) - math.log(self.num_particles)
+        bound = self.total(log_weights.logsumexp(0) - math.log(self.num_particles))
         if not self.doubly_reparameterized:
             return Estimate(-bound.detach(), -bound, {})
         weights = log_weights.detach().softmax(0)
         # Through the draws alone: what the parameters do at fixed draws is taken away.
         through_draws = log_weights - fixed_joint + fixed_guide
-        return Estimate(-bound.detach(), -(weights.square() * through_draws + weights * fixed_joint).sum(), {})
+        return Estimate(-bound.detach(), -self.total(weights.square() * through_draws + weights * fixed_joint), {})
 
 
-class RenyiELBO(Objective):
+class RenyiELBO(_Weighted):
     r"""Renyi's bound $\frac{1}{1 - \alpha} \log \frac{1}{K} \sum_k (p(x, z_k) / q(z_k))^{1 - \alpha}$, in nats.
 
     At alpha = 0 it is the importance-weighted bound; towards 1 the evidence lower bound; a negative alpha gives (for
@@ -92,6 +136,8 @@ class RenyiELBO(Objective):
         alpha: The order, not 1.
         num_particles: K, how many draws from the guide go into one bound.
         vectorized: Whether they are computed at once by `torch.vmap`, rather than one after the other.
+        plate: The name of a plate of independent data, whose elements each get a bound of their own, from weights of
+            their own; every site must stand inside. Without it, a draw has one weight for all data.
 
     Raises:
         ValueError: `alpha` is 1 (that is `ELBO`) or not finite, or `num_particles` is no whole number of at least 1.
@@ -103,8 +149,10 @@ class RenyiELBO(Objective):
         0.5
     """
 
-    def __init__(self, alpha: float, num_particles: int = 2, *, vectorized: bool = True) -> None:
-        super().__init__(num_particles, vectorized=vectorized)
+    def __init__(
+        self, alpha: float, num_particles: int = 2, *, vectorized: bool = True, plate: str | None = None
+    ) -> None:
+        super().__init__(num_particles, vectorized, plate)
         if not math.isfinite(alpha) or alpha == 1:
             raise ValueError(f"alpha of RenyiELBO must be finite and not 1 (that is ELBO), but it is {alpha}")
         self.alpha = alpha
@@ -123,15 +171,15 @@ class RenyiELBO(Objective):
         def particle(tape: NoiseTape) -> Tensor:
             model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
             _refuse_scored(type(self).__name__, guide_trace)
-            return enumerated_log_density(model_trace) - guide_trace.log_prob_sum()
+            return self.log_model(model_trace) - self.log_guide(guide_trace)
 
         log_weights = over_particles(particle, pools, self.num_particles, self.vectorized)
         order = 1 - self.alpha
-        bound = ((order * log_weights).logsumexp(0) - math.log(self.num_particles)) / order
+        bound = self.total((order * log_weights).logsumexp(0) - math.log(self.num_particles)) / order
         return Estimate(-bound.detach(), -bound, {})
 
 
-class VIMCO(Objective):
+class VIMCO(_Weighted):
     """The importance-weighted bound, for guides with discrete sites.
 
     Every draw's score is weighted by what it adds to the bound, judged against the other draws; sites that let
@@ -140,6 +188,8 @@ class VIMCO(Objective):
     Args:
         num_particles: How many draws from the guide go into one bound, at least 2.
         vectorized: Whether they are computed at once by `torch.vmap`, rather than one after the other.
+        plate: The name of a plate of independent data, whose elements each get a bound of their own, from weights of
+            their own; every site must stand inside. Without it, a draw has one weight for all data.
 
     Raises:
         ValueError: `num_particles` is no whole number of at least 2.
@@ -151,8 +201,8 @@ class VIMCO(Objective):
         5
     """
 
-    def __init__(self, num_particles: int, *, vectorized: bool = True) -> None:
-        super().__init__(num_particles, vectorized=vectorized)
+    def __init__(self, num_particles: int, *, vectorized: bool = True, plate: str | None = None) -> None:
+        super().__init__(num_particles, vectorized, plate)
         if num_particles < 2:
             raise ValueError("num_particles of VIMCO must be at least 2: each draw is judged against the others")
 
@@ -169,19 +219,17 @@ class VIMCO(Objective):
 
         def particle(tape: NoiseTape) -> tuple[Tensor, Tensor]:
             model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
-            score = torch.zeros(())
-            for site in guide_trace.samples():
-                if is_scored(site):
-                    score = score + site.log_prob().sum()
-            return enumerated_log_density(model_trace) - guide_trace.log_prob_sum(), score
+            log_weight = self.log_model(model_trace) - self.log_guide(guide_trace)
+            scored = Trace({site.name: site for site in guide_trace.samples() if is_scored(site)})
+            return log_weight, self.log_guide(scored) if len(scored) else torch.zeros_like(log_weight)
 
         log_weights, scores = over_particles(particle, pools, self.num_particles, self.vectorized)
-        bound = log_weights.logsumexp(0) - math.log(self.num_particles)
-        signals = bound.detach() - _bounds_without_each(log_weights.detach())
-        return Estimate(-bound.detach(), -bound - (signals * scores).sum(), {})
+        bounds = log_weights.logsumexp(0) - math.log(self.num_particles)
+        signals = bounds.detach() - _bounds_without_each(log_weights.detach())
+        return Estimate(-self.total(bounds.detach()), -self.total(bounds) - self.total(signals * scores), {})
 
 
-class ReweightedWakeSleep(Objective):
+class ReweightedWakeSleep(_Weighted):
     """Reweighted wake-sleep: the model climbs the importance-weighted bound, the guide the weighted draws' density.
 
     The guide is drawn towards the posterior (it minimises KL(p || q)) by adaptive importance sampling, without
@@ -193,6 +241,8 @@ class ReweightedWakeSleep(Objective):
         num_particles: How many draws from the guide are weighted, at least 2.
         insomnia: The share of the wake phase in the guide's objective: 1 is without sleep.
         vectorized: Whether the draws are computed at once by `torch.vmap`, rather than one after the other.
+        plate: The name of a plate of independent data, whose elements each get a bound of their own, from weights of
+            their own; every site must stand inside. Without it, a draw has one weight for all data.
 
     Raises:
         ValueError: A number is out of range, or there is a sleep phase but no `observations`.
@@ -205,8 +255,10 @@ class ReweightedWakeSleep(Objective):
         1.0
     """
 
-    def __init__(self, num_particles: int = 2, *, insomnia: float = 1.0, vectorized: bool = True) -> None:
-        super().__init__(num_particles, vectorized=vectorized)
+    def __init__(
+        self, num_particles: int = 2, *, insomnia: float = 1.0, vectorized: bool = True, plate: str | None = None
+    ) -> None:
+        super().__init__(num_particles, vectorized, plate)
         if num_particles < 2:
             raise ValueError("num_particles of ReweightedWakeSleep must be at least 2: draws are weighted")
         if not 0 <= insomnia <= 1:
@@ -229,15 +281,15 @@ class ReweightedWakeSleep(Objective):
                 _, guide_trace = self.traces(model, guide, args, kwargs, tape)
             fixed = detached(guide_trace)
             log_joint = self.log_joint(model, guide, args, kwargs, fixed)
-            log_guide = trace(replay(guide, fixed)).get_trace(*args, **kwargs).log_prob_sum()
+            log_guide = self.log_guide(trace(replay(guide, fixed)).get_trace(*args, **kwargs))
             dreamt = self._dreamt(model, guide, args, kwargs, tape) if self.insomnia < 1 else torch.zeros(())
             return _Phases(log_joint, log_guide, dreamt)
 
         log_joint, log_guide, dreamt = over_particles(particle, pools, self.num_particles, self.vectorized)
         log_weights = log_joint.detach() - log_guide.detach()
         weights = log_weights.softmax(0)
-        bound = log_weights.logsumexp(0) - math.log(self.num_particles)
-        wake_model, wake_guide = -(weights * log_joint).sum(), -(weights * log_guide).sum()
+        bound = self.total(log_weights.logsumexp(0) - math.log(self.num_particles))
+        wake_model, wake_guide = -self.total(weights * log_joint), -self.total(weights * log_guide)
         return Estimate(-bound, wake_model + self.insomnia * wake_guide - (1 - self.insomnia) * dreamt.mean(), {})
 
     def probe(
@@ -274,10 +326,12 @@ class _Phases(NamedTuple):
 
 
 def _bounds_without_each(log_weights: Tensor) -> Tensor:
-    """For each draw the bound with its weight replaced by the geometric mean of the others', `[num_particles]`."""
+    """For each draw the bound with its weight replaced by the geometric mean of the others', `[num_particles, ...]`."""
     count = len(log_weights)
     others = (log_weights.sum(0) - log_weights) / (count - 1)
-    own = torch.eye(count, dtype=torch.bool, device=log_weights.device)
+    own = torch.eye(count, dtype=torch.bool, device=log_weights.device).reshape(
+        count, count, *(1,) * (log_weights.dim() - 1)
+    )
     replaced = torch.where(own, others.unsqueeze(1), log_weights.unsqueeze(0))
     return replaced.logsumexp(1) - math.log(count)
 

@@ -296,8 +296,8 @@ class Potential:
         if not torch.allclose(density.detach(), again, rtol=1e-4, atol=1e-4):
             raise ValueError(
                 f"the log density is {density.item():.6g} at one run of the model and {again.item():.6g} at another "
-                "one, at the same point: the model must draw random numbers by sample statements alone, and no network in "
-                "it may drop units at random (network.eval())"
+                "one, at the same point: the model must draw random numbers by sample statements alone, and no network "
+                "in it may drop units at random (network.eval())"
             )
         fixed = {}
         for name in self._layout:

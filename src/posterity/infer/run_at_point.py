@@ -131,6 +131,11 @@ def _sum(terms: Sequence[Tensor]) -> Tensor:
 
 
 def check_discrete(found: Trace) -> None:
+    """Refuse a model with discrete latent variables that are not summed out.
+
+    Raises:
+        ValueError: Naming them.
+    """
     discrete = [
         site
         for site in found.latents()
@@ -145,6 +150,11 @@ def check_discrete(found: Trace) -> None:
 
 
 def check_plates(found: Trace) -> None:
+    """Refuse a model that sees other data at every run.
+
+    Raises:
+        ValueError: Naming the plate.
+    """
     for site in found.samples():
         for frame in site.plates:
             plate = found.get(frame.name)

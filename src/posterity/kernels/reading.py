@@ -38,6 +38,18 @@ def records_gradient(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 
+def is_constant(x: Tensor) -> bool:
+    """Whether nobody differentiates with respect to `x`, or maps over it by `torch.func`: whether it is data.
+
+    Example:
+        >>> is_constant(torch.ones(2)), is_constant(torch.ones(2, requires_grad=True))
+        (True, False)
+    """
+    if torch.compiler.is_compiling():
+        return not x.requires_grad
+    return not (torch._C._functorch.is_functorch_wrapped_tensor(x) or records_gradient(x))
+
+
 def may_hold_nan(x: Tensor) -> bool:
     """Whether a readable tensor holds a NaN; also where it holds infinities of both signs.
 
