@@ -1,5 +1,6 @@
 """Bounds of importance weights: they tighten, and their gradients are those of the bounds."""
 
+import functools
 import itertools
 
 import pytest
@@ -180,3 +181,127 @@ def test_errors():
         pt.infer.RenyiELBO(1.0)
     with pytest.raises(ValueError, match="keyword argument observations"):
         pt.infer.ReweightedWakeSleep(2, insomnia=0.5).loss(mixture, discrete_guide)
+
+
+ROWS = torch.tensor([[0.3, 1.0], [-1.2, 0.5], [2.0, -0.4]], dtype=torch.float64)
+
+
+def rows_model(x, full_size=None):
+    with pt.plate("rows", full_size or len(x), subsample_size=len(x)):
+        z = pt.sample("z", dist.Normal(ZERO, 1.5))
+        on = pt.sample("on", dist.Bernoulli(ZERO + 0.3))
+        with pt.plate("columns", 2, dim=-2):
+            pt.sample("x", dist.Normal(z + on, 0.8), obs=x.T)
+
+
+class _Draws:
+    """What each particle draws for each row, in the order of the particles."""
+
+    def __init__(self, rows):
+        generator = torch.Generator().manual_seed(0)
+        self.noise = torch.randn(4, len(ROWS), dtype=ROWS.dtype, generator=generator)[:, rows]
+        self.coins = torch.randint(2, (4, len(ROWS)), generator=generator).to(ROWS)[:, rows]
+        self.begin()
+
+    def begin(self):
+        self.turns, self.coin_turns = itertools.count(), itertools.count()
+
+
+class _GivenNormal(dist.Normal):
+    def rsample(self, sample_shape=(), *, generator=None):
+        return self.loc + self.scale * self.draws.noise[next(self.draws.turns) % 4]
+
+
+class _GivenCoin(dist.Bernoulli):
+    def sample(self, sample_shape=(), *, generator=None):
+        return self.draws.coins[next(self.draws.coin_turns) % 4]
+
+
+def rows_guide(slope, coin, draws):
+    def guide(x, full_size=None):
+        with pt.plate("rows", full_size or len(x), subsample_size=len(x)):
+            normal = _GivenNormal(slope * x.sum(-1), 0.7)
+            normal.draws = draws
+            pt.sample("z", normal)
+            if coin is not None:
+                bernoulli = _GivenCoin(logits=coin * x.sum(-1))
+                bernoulli.draws = draws
+                pt.sample("on", bernoulli)
+
+    return guide
+
+
+def without_coin(x, full_size=None):
+    with pt.plate("rows", full_size or len(x), subsample_size=len(x)):
+        z = pt.sample("z", dist.Normal(ZERO, 1.5))
+        with pt.plate("columns", 2, dim=-2):
+            pt.sample("x", dist.Normal(z, 0.8), obs=x.T)
+
+
+def _estimate(objective, model, coins, rows, **kwargs):
+    slope = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
+    coin = torch.tensor(-0.5, dtype=torch.float64, requires_grad=True) if coins else None
+    draws = _Draws(rows)
+    guide = rows_guide(slope, coin, draws)
+    pools = objective.draw_noise(model, guide, (ROWS[rows],), kwargs)
+    draws.begin()
+    found = objective.estimate(model, guide, (ROWS[rows],), kwargs, pools, {})
+    roots = [root for root in (slope, coin) if root is not None]
+    return torch.stack([found.loss, *torch.autograd.grad(found.surrogate, roots)]).detach()
+
+
+@pytest.mark.parametrize(
+    ("make", "coins"),
+    [
+        (functools.partial(pt.infer.IWAE, 4), False),
+        (functools.partial(pt.infer.IWAE, 4, doubly_reparameterized=True), False),
+        (functools.partial(pt.infer.RenyiELBO, 0.5, 4), False),
+        (functools.partial(pt.infer.VIMCO, 4), True),
+        (functools.partial(pt.infer.ReweightedWakeSleep, 4), True),
+    ],
+    ids=["IWAE", "DReG", "Renyi", "VIMCO", "RWS"],
+)
+def test_with_a_plate_bound_and_gradient_are_the_sums_of_those_of_each_datum_alone(make, coins):
+    model = rows_model if coins else without_coin
+    make = functools.partial(make, vectorized=False)
+    expected = sum(_estimate(make(), model, coins, [n]) for n in range(3))
+    torch.testing.assert_close(_estimate(make(plate="rows"), model, coins, [0, 1, 2]), expected)
+    # Of a subsample, each element stands for four of the plate.
+    torch.testing.assert_close(_estimate(make(plate="rows"), model, coins, [0, 1, 2], full_size=12), 4 * expected)
+
+
+@pytest.mark.parametrize("make", [pt.infer.IWAE, pt.infer.VIMCO, pt.infer.ReweightedWakeSleep])
+def test_with_a_plate_particles_at_once_and_one_by_one_are_the_same(make):
+    def guide(x):
+        with pt.plate("rows", len(x)):
+            pt.sample("z", dist.Normal(x.sum(-1), 0.7))
+
+    losses = [
+        make(4, plate="rows", vectorized=vectorized).loss(
+            without_coin, guide, ROWS, generator=torch.Generator().manual_seed(3)
+        )
+        for vectorized in (True, False)
+    ]
+    torch.testing.assert_close(*losses)
+
+
+def test_a_site_outside_of_the_plate_is_refused():
+    with pytest.raises(ValueError, match="site 'z' does not stand in plate 'data', whose elements are therefore not"):
+        pt.infer.IWAE(2, plate="data").loss(model, guide)
+
+
+def test_a_site_to_be_summed_out_inside_of_the_plate_is_refused():
+    marked = pt.handlers.config_enumerate(lambda x: _coins(x))
+    with pytest.raises(ValueError, match="site 'on' is marked to be summed out, which an objective with plate='rows'"):
+        pt.infer.VIMCO(2, plate="rows").loss(marked, lambda x: None, ROWS)
+
+
+def _coins(x):
+    with pt.plate("rows", len(x)):
+        on = pt.sample("on", dist.Bernoulli(ZERO + 0.3))
+        pt.sample("x", dist.Normal(on, 1.0), obs=x[:, 0])
+
+
+def test_a_plate_is_given_by_its_name():
+    with pytest.raises(TypeError, match="plate of VIMCO must be the name of a plate, not 5"):
+        pt.infer.VIMCO(3, plate=5)

@@ -1,4 +1,4 @@
-"""The driver: the same numbers eagerly, compiled, and after an interruption; clear errors where guide and model differ."""
+"""The driver: the same numbers eagerly, compiled and after an interruption; clear errors where programs do not fit."""
 
 import math
 import signal
@@ -37,7 +37,9 @@ def _svi(guide=guide, optimizer=torch.optim.Adam, options=None, **arguments):
 
 
 def test_it_finds_the_conjugate_posterior():
-    result = _svi(loss=pt.infer.ELBO(4), scheduler=lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.99)).run(500, X)
+    result = _svi(loss=pt.infer.ELBO(4), scheduler=lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.99)).run(
+        500, X
+    )
     assert abs(float(result.params["loc"]) - 1.8) < 0.01  # n x / (n + 1)
     assert abs(float(result.params["scale"]) - 10**-0.5) < 0.02
     assert result.losses.shape == (500,)

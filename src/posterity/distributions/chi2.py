@@ -5,10 +5,14 @@ from typing import Self
 import torch
 from torch import Tensor
 from torch.distributions import constraints
+from torch.types import _size
 
 from posterity.distributions.gamma import Gamma, ModerateTerms, _kl_gamma_gamma, moderate_terms
 from posterity.distributions.kl import register_kl
+from posterity.distributions.location_scale import is_spare
 from posterity.distributions.remembered import remembered
+from posterity.kernels import Source
+from posterity.kernels.samplers import standard_gamma
 
 
 class Chi2(Gamma, torch.distributions.Chi2):
@@ -45,6 +49,13 @@ class Chi2(Gamma, torch.distributions.Chi2):
     def rate(self) -> Tensor:  # type: ignore[override]
         """One half."""
         return remembered(self, _one_half, self.df)
+
+    def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
+        """Twice a gamma draw, with the gradient of its quantile, of shape `sample_shape + batch_shape`; finite."""
+        half = standard_gamma(self.concentration, tuple(sample_shape), source=generator)
+        info = torch.finfo(half.dtype)
+        # A sum, because torch takes longer for a product with a number.
+        return half.add_(half).clamp_(info.tiny, info.max) if is_spare() else (half + half).clamp(info.tiny, info.max)
 
     @classmethod
     def fit(cls, data: Tensor, weights: Tensor | None = None) -> Self:

@@ -8,49 +8,14 @@ import torch
 from torch import Tensor
 
 from posterity.handlers import Trace, replay, seed, trace
-from posterity.infer.enumeration import enumerated_log_density
-from posterity.infer.objective import Estimate, Objective
-from posterity.infer.plate_elements import element_log_probs, share_of_all
+from posterity.infer.objective import Estimate
 from posterity.infer.simulation import Program, detached, is_enumerated, is_scored, over_particles
+from posterity.infer.weighted_objective import WeightedObjective
 from posterity.kernels import NoiseTape
 from posterity.kernels.noise_tape import Pools
 
 
-class _Weighted(Objective):
-    """What the objectives share: the log densities that make a weight, and the sum of the elements' bounds."""
-
-    def __init__(self, num_particles: int, vectorized: bool, plate: str | None) -> None:
-        super().__init__(num_particles, vectorized=vectorized)
-        if plate is not None and not isinstance(plate, str):
-            raise TypeError(f"plate of {type(self).__name__} must be the name of a plate, not {plate!r}")
-        self.plate = plate
-        self._share = 1.0
-
-    def log_model(self, recorded: Trace) -> Tensor:
-        """The log density of a run of the model, a scalar, or `[size]` of the plate."""
-        if self.plate is None:
-            return enumerated_log_density(recorded)
-        self._share = share_of_all(recorded, self.plate)
-        return element_log_probs(recorded, self.plate)
-
-    def log_guide(self, recorded: Trace) -> Tensor:
-        """The log density of a run of the guide, likewise."""
-        return recorded.log_prob_sum() if self.plate is None else element_log_probs(recorded, self.plate)
-
-    def log_joint(
-        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], recorded: Trace
-    ) -> Tensor:
-        """The model's log density with the latent values of a guide's trace, likewise."""
-        if self.plate is None:
-            return super().log_joint(model, guide, args, kwargs, recorded)
-        return self.log_model(trace(replay(model, recorded)).get_trace(*args, **kwargs))
-
-    def total(self, values: Tensor) -> Tensor:
-        """The sum of all values, that of a subsample scaled up."""
-        return values.sum() * self._share
-
-
-class IWAE(_Weighted):
+class IWAE(WeightedObjective):
     r"""The importance-weighted bound $E_q[\log \frac{1}{K} \sum_k p(x, z_k) / q(z_k)]$, in nats.
 
     It lies between the evidence lower bound (K = 1) and the log evidence, and rises with K.
@@ -126,7 +91,7 @@ class IWAE(_Weighted):
         return Estimate(-bound.detach(), -self.total(weights.square() * through_draws + weights * fixed_joint), {})
 
 
-class RenyiELBO(_Weighted):
+class RenyiELBO(WeightedObjective):
     r"""Renyi's bound $\frac{1}{1 - \alpha} \log \frac{1}{K} \sum_k (p(x, z_k) / q(z_k))^{1 - \alpha}$, in nats.
 
     At alpha = 0 it is the importance-weighted bound; towards 1 the evidence lower bound; a negative alpha gives (for
@@ -179,7 +144,7 @@ class RenyiELBO(_Weighted):
         return Estimate(-bound.detach(), -bound, {})
 
 
-class VIMCO(_Weighted):
+class VIMCO(WeightedObjective):
     """The importance-weighted bound, for guides with discrete sites.
 
     Every draw's score is weighted by what it adds to the bound, judged against the other draws; sites that let
@@ -220,8 +185,7 @@ class VIMCO(_Weighted):
         def particle(tape: NoiseTape) -> tuple[Tensor, Tensor]:
             model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
             log_weight = self.log_model(model_trace) - self.log_guide(guide_trace)
-            scored = Trace({site.name: site for site in guide_trace.samples() if is_scored(site)})
-            return log_weight, self.log_guide(scored) if len(scored) else torch.zeros_like(log_weight)
+            return log_weight, self.score(guide_trace)
 
         log_weights, scores = over_particles(particle, pools, self.num_particles, self.vectorized)
         bounds = log_weights.logsumexp(0) - math.log(self.num_particles)
@@ -229,7 +193,7 @@ class VIMCO(_Weighted):
         return Estimate(-self.total(bounds.detach()), -self.total(bounds) - self.total(signals * scores), {})
 
 
-class ReweightedWakeSleep(_Weighted):
+class ReweightedWakeSleep(WeightedObjective):
     """Reweighted wake-sleep: the model climbs the importance-weighted bound, the guide the weighted draws' density.
 
     The guide is drawn towards the posterior (it minimises KL(p || q)) by adaptive importance sampling, without

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from posterity.kernels.tracing import once
+
 State = dict[str, Tensor]
 
 
@@ -89,9 +91,10 @@ def updated(
     mean = state["exp_avg"] + (1 - beta1) * (gradient - state["exp_avg"])
     square = beta2 * state["exp_avg_sq"] + (1 - beta2) * gradient * gradient
     count = step.double()  # in float32 the first corrections would lose four digits
-    size = (learning_rate.double() / (1 - beta1**count)).to(parameter.dtype)
-    root = (1 - beta2**count).sqrt().to(parameter.dtype)
-    new = parameter - size * mean / (square.sqrt() / root + options["eps"])
+    # A graph would compute these powers anew for every entry.
+    size = once((learning_rate.double() / (1 - beta1**count)).to(parameter.dtype))
+    growth = once((1 - beta2**count).rsqrt().to(parameter.dtype))
+    new = parameter - size * mean / (square.sqrt() * growth + options["eps"])
     return new, {"step": step, "exp_avg": mean, "exp_avg_sq": square}
 
 

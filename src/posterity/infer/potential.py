@@ -116,7 +116,7 @@ class Potential:
         Returns:
             `[*batch]`.
         """
-        return self._mapped(lambda point: self._run(point).log_density(), z)
+        return self._mapped(lambda point: self._run(point, RunAtPoint.log_density), z)
 
     def log_prior_and_likelihood(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The two parts of the log density: of latent variables with Jacobians, and what comes to it through data.
@@ -130,7 +130,7 @@ class Potential:
         Returns:
             Two tensors `[*batch]`.
         """
-        return self._mapped(lambda point: self._run(point).parts(), z)
+        return self._mapped(lambda point: self._run(point, RunAtPoint.parts), z)
 
     def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The log density and its gradient, neither with a graph.
@@ -173,10 +173,10 @@ class Potential:
                 return {name: self._known.bijectors[name].forward(part) for name, part in self.unflatten(z).items()}
 
         def values(point: Tensor) -> dict[str, Tensor]:
-            run = self._run(point, with_density=False)
-            shown = {s.name: s.value for s in run.recorded.values() if s.kind == "deterministic" and deterministic}
+            recorded = self._run(point, lambda run: run.recorded, with_density=False)
+            shown = {s.name: s.value for s in recorded.values() if s.kind == "deterministic" and deterministic}
             tensors = {name: value for name, value in shown.items() if isinstance(value, Tensor)}
-            return {**{name: run.recorded[name].value for name in self._layout}, **tensors}
+            return {**{name: recorded[name].value for name in self._layout}, **tensors}
 
         flat = z.reshape(-1, self.dim)
         size = sum(math.prod(shape) for shape in self.shapes.values()) + sum(
@@ -247,12 +247,13 @@ class Potential:
             for (name, part), piece in zip(self._layout.items(), pieces, strict=True)
         }
 
-    def _run(self, z: Tensor, *, with_density: bool = True) -> RunAtPoint:
-        """Run the model at one point, without checks."""
+    def _run(self, z: Tensor, result: Callable[[RunAtPoint], _Result], *, with_density: bool = True) -> _Result:
+        """Run the model at one point, without checks, and take a result from the run."""
         run = RunAtPoint(self.unflatten(z), self._known, with_density)
-        with without_validation(), self._around(), run:
-            self.model(*self.args, **self.kwargs)
-        return run
+        with without_validation():
+            with self._around(), run:
+                self.model(*self.args, **self.kwargs)
+            return result(run)
 
     @contextmanager
     def _around(self) -> Iterator[None]:
@@ -288,8 +289,7 @@ class Potential:
         """Check the density at the start; the bijectors of those sites whose supports are the same everywhere."""
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
-            run = self._run(leaf)
-            density = run.log_density()
+            recorded, density = self._run(leaf, lambda run: (run.recorded, run.log_density()))
         again = self.log_density(z.detach())
         if not bool(density.isfinite()):
             raise ValueError(f"the log density at the start is {density.item()}, discrete variables summed out")
@@ -301,7 +301,7 @@ class Potential:
             )
         fixed = {}
         for name in self._layout:
-            site = run.recorded[name]
+            site = recorded[name]
             tensors = [t for t in _tensors_of(support_of(site)) if t.requires_grad]
             moving = (
                 tensors

@@ -85,7 +85,9 @@ def over_particles(
         vectorized: Whether all go through the function at once, by `torch.vmap`.
     """
     if vectorized and num_particles > 1:
-        result: _Result = torch.vmap(lambda rows, _: particle(NoiseTape(rows)))(dict(pools), torch.arange(num_particles))
+        result: _Result = torch.vmap(lambda rows, _: particle(NoiseTape(rows)))(
+            dict(pools), torch.arange(num_particles)
+        )
         return result
     runs = [particle(NoiseTape({kind: pool[i] for kind, pool in pools.items()})) for i in range(num_particles)]
     flat = [pytree.tree_flatten(run) for run in runs]

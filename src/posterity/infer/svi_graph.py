@@ -15,6 +15,7 @@ from posterity.infer.packing import Pack, Packing
 from posterity.infer.parameters import Parameters
 from posterity.infer.simulation import Program
 from posterity.kernels.noise_tape import Pools
+from posterity.kernels.tracing import once
 
 
 class GraphStep:
@@ -93,7 +94,7 @@ class GraphStep:
                     pack.whole([torch.zeros_like(v) if g is None else g for g, v in zip(own, parts, strict=True)])
                 )
             gradients = clipped(gradients, clip_norm, clip_value)
-            good = torch.stack([estimate.loss.isfinite(), *(g.isfinite().all() for g in gradients)]).all()
+            good = once(torch.stack([estimate.loss.isfinite(), *(g.isfinite().all() for g in gradients)]).all())
             for pack, value, own_state, gradient, use in zip(packs, values, kept, gradients, used, strict=True):
                 if any(use):
                     _update(pack, value, own_state, gradient, rates[pack.group], _mask(pack, use, value, good))
