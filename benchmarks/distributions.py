@@ -190,6 +190,8 @@ def _compiled(family: str, method: str, parameters: dict[str, Tensor], argument:
         result: Tensor = getattr(_standard(family, parameters), method)(argument)
         return result
 
+    # Each of these is a compilation of the same lines, of which Dynamo allows eight.
+    torch.compiler.reset()
     graph = torch.compile(function, fullgraph=True, dynamic=False)
     return lambda: graph(parameters, argument)
 

@@ -123,6 +123,32 @@ def test_networks_in_programs_are_trained_and_their_buffers_kept():
     assert {"decoder.weight", "encoder.0.weight", "encoder.3.bias"} <= svi.params.keys()
 
 
+@compiles
+def test_dropout_in_a_compiled_step_is_drawn_anew_from_torchs_generator():
+    def run(compile):  # noqa: A002
+        torch.manual_seed(1)
+        net = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 1)).double()
+
+        def dropped(x):
+            mean = pt.module("net", net)(x).squeeze(-1)
+            with pt.plate("data", len(x)):
+                pt.sample("y", dist.Normal(mean, 1.0), obs=torch.ones(len(x), dtype=x.dtype))
+            pt.sample("z", dist.Normal(ZERO, 1.0))
+
+        def point(x):
+            pt.sample("z", dist.Delta(pt.param("loc", ZERO)))
+
+        svi = pt.infer.SVI(dropped, point, torch.optim.SGD, {"lr": 0.0}, seed=0, progress=False, compile=compile)
+        x = torch.ones(5, 3, dtype=torch.float64)
+        svi.init(x)
+        torch.manual_seed(2)
+        return svi.run(4, x).losses
+
+    eager, compiled = run(False), run(True)
+    assert len(eager.unique()) == 4
+    torch.testing.assert_close(compiled, eager, rtol=1e-8, atol=1e-10)
+
+
 def test_resumed_steps_are_those_of_an_uninterrupted_run(tmp_path):
     whole = _svi().run(12, X)
     first = _svi(checkpoint=tmp_path / "svi.pt", checkpoint_every=5)

@@ -108,10 +108,10 @@ def has_closed_form(p: torch.distributions.Distribution, q: torch.distributions.
         return False
     ranks = [getattr(d, "reinterpreted_batch_ndims", 0) for d in (p, q)]
     if any(ranks):
-        return ranks[0] == ranks[1] and has_closed_form(p.base_dist, q.base_dist)
+        return ranks[0] == ranks[1] and has_closed_form(p.base_dist, q.base_dist)  # type: ignore[attr-defined]
     if (type(p), type(q)) in _FORMULAS:
         return True
-    return torch.distributions.kl._dispatch_kl(type(p), type(q)) is not NotImplemented  # type: ignore[no-untyped-call]
+    return torch.distributions.kl._dispatch_kl(type(p), type(q)) is not NotImplemented
 
 
 def log_prob_anywhere(q: torch.distributions.Distribution, value: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def to_arviz(
         ValueError: There is nothing to convert, or the draws are no whole number for each chain.
 
     Example:
-        >>> import posterity as pt
+        >>> import torch, posterity as pt
         >>> def model(x):
         ...     loc = pt.sample("loc", pt.distributions.Normal(0.0, 1.0))
         ...     with pt.plate("data", len(x)):
@@ -136,7 +136,10 @@ def waic(data: Any, *, site: str | None = None, pointwise: bool = False, scale: 
     Source: Watanabe (2010), "Asymptotic equivalence of Bayes cross validation and widely applicable information
     criterion"; Vehtari, Gelman and Gabry (2017).
     """
-    return _arviz("waic").waic(data, pointwise=pointwise, var_name=site, scale=scale)
+    found = _arviz("waic").waic(data, pointwise=pointwise, var_name=site, scale=scale)
+    # Without pointwise, ArviZ 0.23 calls the field `waic`, and then cannot print it.
+    found.index = ["elpd_waic" if name == "waic" else name for name in found.index]
+    return found
 
 
 def _arviz(what: str) -> ModuleType:

@@ -49,8 +49,9 @@ def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable
         raise
     graph.graph.eliminate_dead_code()
     graph.recompile()
-    # The callers vouch for their arguments' shapes: Inductor would look at all of them at every call.
-    with torch.no_grad(), config.patch(size_asserts=False):
+    # The callers vouch for their arguments' shapes: Inductor would look at all of them at every call. What a program
+    # draws from torch's own generator (dropout) is to be the same numbers as in eager code.
+    with torch.no_grad(), config.patch(size_asserts=False, fallback_random=True):
         compiled = inductor(graph, list(example))
 
     def call(*arguments: Tensor) -> Any:

@@ -185,7 +185,7 @@ class VIMCO(WeightedObjective):
         def particle(tape: NoiseTape) -> tuple[Tensor, Tensor]:
             model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
             log_weight = self.log_model(model_trace) - self.log_guide(guide_trace)
-            return log_weight, self.score(guide_trace)
+            return log_weight, self.score(guide_trace, log_weight)
 
         log_weights, scores = over_particles(particle, pools, self.num_particles, self.vectorized)
         bounds = log_weights.logsumexp(0) - math.log(self.num_particles)

@@ -103,10 +103,10 @@ def log_evidence(
     simulate(model, guide, args, kwargs, NoiseRecorder(generators))  # a guide that sets itself up does it here
     model_trace, guide_trace = simulate(model, guide, args, kwargs, NoiseRecorder(generators))
     check_sites(model_trace, guide_trace)
-    _check_plates(model_trace, plate)
     enumerated = any(is_enumerated(site) for site in model_trace.latents() if site.name not in guide_trace)
     if enumerated and plate is not None:
         raise ValueError("log_evidence: plate= is for models without enumerated variables")
+    _check_plates(model_trace, plate)
     nesting = max_plate_nesting(replay(model, guide_trace), *args, **kwargs) if enumerated else 0
 
     def log_weight(source: Source) -> Tensor:

@@ -11,7 +11,7 @@ from posterity.infer.pareto_smoothing import pareto_smooth
 from posterity.infer.potential import Potential
 from posterity.infer.quasi_newton import History, InverseHessian, minimise
 from posterity.infer.simulation import Program
-from posterity.kernels import normal
+from posterity.kernels import Key, normal
 from posterity.runtime import Progress
 
 # How many points go through the model at once.
@@ -120,9 +120,9 @@ class Pathfinder:
             ValueError: The model is none that `Potential` takes.
             RuntimeError: No path found a normal distribution.
         """
-        bits = torch.Generator().manual_seed(self.seed)
-        potential = Potential(self.model, args, kwargs, init=self.init, source=bits)
-        start = potential.initial_points(self.num_paths, init=self.init, source=bits)
+        key = Key(self.seed)
+        potential = Potential(self.model, args, kwargs, init=self.init, source=key)
+        start = potential.initial_points(self.num_paths, init=self.init, source=key.fold_in(1))
         generator = torch.Generator(potential.device).manual_seed(self.seed)
 
         def downhill(z: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from posterity.infer.capture import can_compile, capture
 from posterity.infer.initialization import Strategy, init_to_uniform
 from posterity.infer.potential import Potential
 from posterity.infer.simulation import Program
+from posterity.kernels import Key
 from posterity.runtime import Progress
 
 # From how many steps on compiling pays, which takes ten seconds.
@@ -118,10 +119,10 @@ class SVGD:
         """
         if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
             raise ValueError(f"SVGD.run: num_steps must be a whole number of at least 1, not {num_steps!r}")
-        source = torch.Generator().manual_seed(self.seed)
-        potential = Potential(self.model, args, kwargs, init=self.init, source=source)
+        key = Key(self.seed)
+        potential = Potential(self.model, args, kwargs, init=self.init, source=key)
         if self.particles is None or self.optimizer is None:
-            start = potential.initial_points(self.num_particles, init=self.init, source=source)
+            start = potential.initial_points(self.num_particles, init=self.init, source=key.fold_in(1))
             self.particles = torch.nn.Parameter(start)
             self.optimizer = self._make_optimizer([self.particles], **self._optimizer_args)
         if self.particles.shape[-1] != potential.dim:
