@@ -1,7 +1,8 @@
 """A Bayesian neural network on a curve with a gap: it knows where it has seen no data.
 
 Shows `pt.module` with `prior=`, which makes a site of every weight of an ordinary network, an automatic guide over
-them, and predictions with draws of whole networks.
+them, and predictions with draws of whole networks. Such a guide holds one way of explaining the data: far outside of
+them it is less sure than inside, and still too sure.
 """
 
 import argparse
@@ -32,7 +33,8 @@ class Curve(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's values at `x`."""
-        return self.layers(x.unsqueeze(-1)).squeeze(-1)
+        values: Tensor = self.layers(x.unsqueeze(-1))
+        return values.squeeze(-1)
 
 
 def regression(net: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:

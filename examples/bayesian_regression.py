@@ -36,7 +36,7 @@ def exact_given_noise(x: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, Tens
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     """Fit, compare with the closed form, and check the predictions for patients held out."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=16_000)
+    parser.add_argument("--steps", type=int, default=10_000)
     steps = parser.parse_args(arguments).steps
 
     data = load_diabetes(scaled=False)
@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
 
     guide = pt.infer.AutoMultivariateNormal(regression)
     schedule = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=steps)
-    svi = pt.infer.SVI(regression, guide, torch.optim.Adam, {"lr": 0.05}, scheduler=schedule, seed=0)
+    svi = pt.infer.SVI(
+        regression, guide, torch.optim.Adam, {"lr": 0.02}, scheduler=schedule, seed=0, loss=pt.infer.ELBO(8)
+    )
     losses = svi.run(steps, x[train], y[train]).losses
 
     draws = guide.sample_posterior(4000, generator=1)

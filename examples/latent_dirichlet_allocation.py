@@ -37,6 +37,8 @@ class Documents:
     """The model, and a guide with an encoder from counts of words to shares of topics."""
 
     def __init__(self) -> None:
+        # Topics are exchangeable: they have to start at different places.
+        self.start = 1 + torch.rand(NUM_TOPICS, VOCABULARY)
         self.encoder = nn.Sequential(nn.Linear(VOCABULARY, 64), nn.Softplus(), nn.Linear(64, NUM_TOPICS), nn.Softplus())
 
     def model(self, words: Tensor, batch_size: int) -> None:
@@ -51,8 +53,7 @@ class Documents:
 
     def guide(self, words: Tensor, batch_size: int) -> None:
         """Topics by parameters, shares by the encoder."""
-        start = lambda: 1 + torch.rand(NUM_TOPICS, VOCABULARY, generator=torch.Generator().manual_seed(3))  # noqa: E731
-        concentration = pt.param("topic_concentration", start, constraint=constraints.positive)
+        concentration = pt.param("topic_concentration", self.start, constraint=constraints.positive)
         encoder = pt.module("encoder", self.encoder)
         with pt.plate("topics", NUM_TOPICS):
             pt.sample("topic_words", dist.Dirichlet(concentration))
@@ -76,9 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
 
     documents = Documents()
     schedule = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=steps)
-    svi = pt.infer.SVI(
-        documents.model, documents.guide, torch.optim.Adam, {"lr": 0.03}, scheduler=schedule, seed=0, compile=False
-    )
+    svi = pt.infer.SVI(documents.model, documents.guide, torch.optim.Adam, {"lr": 0.03}, scheduler=schedule, seed=0)
     losses = svi.run(steps, words, batch_size=32).losses / words.numel()
 
     concentration = svi.params["topic_concentration"]

@@ -31,15 +31,15 @@ def ratings(user: Tensor, item: Tensor, rating: Tensor | None = None, batch_size
         return pt.sample("rating", dist.Normal(product, noise), obs=None if rating is None else rating[batch])
 
 
-def simulate(share: float) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """The ratings that are known, a share of all, and the others."""
+def simulate(share: float) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Users, items and ratings: those that are known, a share of all, and the others."""
     generator = torch.Generator().manual_seed(0)
     tastes = 0.7 * torch.randn(NUM_USERS, RANK, generator=generator)
     traits = torch.randn(NUM_ITEMS, RANK, generator=generator)
     table = tastes @ traits.T + NOISE * torch.randn(NUM_USERS, NUM_ITEMS, generator=generator)
     known = torch.rand(NUM_USERS, NUM_ITEMS, generator=generator) < share
-    seen, unseen = ((*which.nonzero(as_tuple=True), table[which]) for which in (known, ~known))
-    return seen, unseen
+    users, items = torch.meshgrid(torch.arange(NUM_USERS), torch.arange(NUM_ITEMS), indexing="ij")
+    return [(users[which], items[which], table[which]) for which in (known, ~known)]
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float]:

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
 
     vae = DigitVAE(len(train))
     loader = DataLoader(TensorDataset(train), batch_size=100, shuffle=True)
-    svi = pt.infer.SVI(vae.model, vae.guide, torch.optim.Adam, {"lr": 3e-3}, seed=0, compile=False)
+    svi = pt.infer.SVI(vae.model, vae.guide, torch.optim.Adam, {"lr": 3e-3}, seed=0)
     losses = svi.run_epochs(epochs, loader).losses
 
     on = train.mean(0).clamp(0.01, 0.99)

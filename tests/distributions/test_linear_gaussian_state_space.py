@@ -40,10 +40,10 @@ def build(p, steps=STEPS, time_varying=False):
     return LinearGaussianStateSpace(
         steps,
         p["f"],
-        td.MultivariateNormal(p["drift"], scale_tril=p["q"]),
+        td.MultivariateNormal(p["drift"], scale_tril=p["q"], validate_args=False),
         p["h"],
-        td.MultivariateNormal(p["shift"], scale_tril=p["r"]),
-        td.MultivariateNormal(p["loc"], scale_tril=p["root"]),
+        td.MultivariateNormal(p["shift"], scale_tril=p["r"], validate_args=False),
+        td.MultivariateNormal(p["loc"], scale_tril=p["root"], validate_args=False),
         NAMES if time_varying else (),
     )
 

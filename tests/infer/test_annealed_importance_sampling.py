@@ -18,7 +18,7 @@ def run(model, *args, **options):
     return annealed_importance_sampling(model, *args, progress=False, compile=False, **options)
 
 
-@pytest.mark.parametrize(("dim", "number", "num_temperatures"), [(5, 30, 200), (20, 8, 250)])
+@pytest.mark.parametrize(("dim", "number", "num_temperatures"), [(5, 30, 150), (20, 8, 150)])
 def test_the_evidence_of_a_regression(dim, number, num_temperatures):
     x, y = evidence.regression_data(dim, number)
     found = run(evidence.regression, x, y, num_temperatures=num_temperatures, num_chains=200, num_leapfrog=5, seed=0)

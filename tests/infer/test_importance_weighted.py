@@ -285,6 +285,30 @@ def test_with_a_plate_particles_at_once_and_one_by_one_are_the_same(make):
     torch.testing.assert_close(*losses)
 
 
+@pytest.mark.parametrize("vectorized", [True, False])
+def test_all_draws_of_a_bound_are_about_the_same_subsample(vectorized):
+    x = torch.linspace(-3.0, 3.0, 20, dtype=torch.float64)
+
+    # The exact posterior: each draw's weight is then the evidence of the elements, and the bound is it exactly.
+    def program(observed):
+        def run():
+            with pt.plate("rows", 20, subsample_size=4) as rows:
+                if observed:
+                    z = pt.sample("z", dist.Normal(ZERO, 1.0))
+                    pt.sample("x", dist.Normal(z, 1.0), obs=x[rows])
+                else:
+                    pt.sample("z", dist.Normal(x[rows] / 2, 0.5**0.5))
+
+        return run
+
+    objective = pt.infer.IWAE(6, plate="rows", vectorized=vectorized)
+    pools = objective.draw_noise(program(True), program(False), (), {}, torch.Generator().manual_seed(0))
+    loss = objective.estimate(program(True), program(False), (), {}, pools, {}).loss
+    order = next(pool for name, pool in pools.items() if name.startswith("shared_uniform"))[0, :20].argsort()
+    evidence = dist.Normal(ZERO, 2**0.5).log_prob(x[order[:4]]).sum() * 5
+    torch.testing.assert_close(-loss, evidence)
+
+
 def test_a_site_outside_of_the_plate_is_refused():
     with pytest.raises(ValueError, match="site 'z' does not stand in plate 'data', whose elements are therefore not"):
         pt.infer.IWAE(2, plate="data").loss(model, guide)

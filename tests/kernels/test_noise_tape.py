@@ -48,6 +48,21 @@ def test_runs_are_rows_of_the_same_layout():
     assert torch.equal(vectorized, looped)
 
 
+def test_shared_numbers_are_the_same_in_all_runs():
+    recorder = _recorder()
+    recorder.shared_uniform((3,), torch.float64, CPU)
+    uniform((3,), source=recorder, dtype=torch.float64)
+    pools = recorder.layout().draw(recorder.generators, (5,))
+
+    def run(rows):
+        tape = NoiseTape(rows)
+        return tape.shared_uniform((3,), torch.float64, CPU), uniform((3,), source=tape, dtype=torch.float64)
+
+    shared, own = torch.vmap(run)(pools)
+    assert shared.unique().numel() == 3
+    assert own.unique().numel() == 15
+
+
 def test_what_a_program_does_to_its_numbers_does_not_change_the_tape():
     recorder = _recorder()
     normal((3,), source=recorder)

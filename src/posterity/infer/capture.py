@@ -4,6 +4,7 @@ Python runs once, on stand-ins for the tensors, and leaves a graph of tensor ope
 modules cost nothing afterwards. What the function does must not depend on the values of its tensors.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor
 
 from posterity.runtime import without_validation
+
+# Capturing patches torch for the whole process: one thread at a time.
+CAPTURING = threading.RLock()
 
 
 def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable[..., Any]:
@@ -38,7 +42,7 @@ def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable
     from torch.fx.experimental.proxy_tensor import make_fx
 
     try:
-        with without_validation():
+        with CAPTURING, without_validation():
             graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
     except Exception as error:
         if "data-dependent" in str(error).lower() or "DataDependent" in type(error).__name__:
@@ -51,7 +55,7 @@ def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable
     graph.recompile()
     # The callers vouch for their arguments' shapes: Inductor would look at all of them at every call. What a program
     # draws from torch's own generator (dropout) is to be the same numbers as in eager code.
-    with torch.no_grad(), config.patch(size_asserts=False, fallback_random=True):
+    with CAPTURING, torch.no_grad(), config.patch(size_asserts=False, fallback_random=True):
         compiled = inductor(graph, list(example))
 
     def call(*arguments: Tensor) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, fx
 
+from posterity.infer.capture import CAPTURING
 from posterity.kernels.noise_tape import Pools
 from posterity.runtime import without_validation
 
@@ -44,7 +45,7 @@ def descendants(run: Callable[[Pools], tuple[Values, Values]], pools: Pools) -> 
         return [*choices.values(), *terms.values()]
 
     try:
-        with without_validation():
+        with CAPTURING, without_validation():
             graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(dict(pools)).graph
     except Exception:  # whatever a program does with values that it cannot do without them
         return None

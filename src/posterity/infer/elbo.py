@@ -1,6 +1,6 @@
 """The evidence lower bound, with the gradient estimator that each site allows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from posterity.distributions.kl import has_closed_form, kl_divergence
 from posterity.handlers import Trace, replay, trace
+from posterity.infer.arguments import kind_of
 from posterity.infer.dependencies import descendants
 from posterity.infer.enumerated_factors import varies_along
 from posterity.infer.enumeration import enumerated_terms
@@ -75,8 +76,8 @@ class ELBO(Objective):
         self.closed_form_kl = closed_form_kl and not sticking_the_landing
         self.sticking_the_landing = sticking_the_landing
         self.kl_weight = kl_weight
-        # By model and guide; None where nothing is known.
-        self._descendants: dict[tuple[Program, Program], dict[str, frozenset[str]] | None] = {}
+        # By model, guide and arguments; None where nothing is known.
+        self._descendants: dict[Hashable, dict[str, frozenset[str]] | None] = {}
 
     def estimate(
         self,
@@ -114,6 +115,12 @@ class ELBO(Objective):
             surrogate = surrogate - (score * (cost.detach() - baseline)).sum() / self.num_particles
         return Estimate(-bounds.mean().detach(), surrogate, averages)
 
+    def prepare(
+        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], pools: Pools
+    ) -> None:
+        """Find out which terms depend on which draws; see `Objective.prepare`."""
+        self._dependencies(model, guide, args, kwargs, pools)
+
     def _terms(self, model_trace: Trace, guide_trace: Trace) -> list["_Term"]:
         """The bound's terms, whose sum over all entries is log p - log q or a lower-variance estimate of it."""
         in_closed_form = set()
@@ -147,14 +154,14 @@ class ELBO(Objective):
     def _dependencies(
         self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], pools: Pools
     ) -> dict[str, frozenset[str]] | None:
-        """The terms that depend on each site whose score is needed, found once for a model and a guide."""
+        """The terms that depend on each site whose score is needed, found once for arguments of a kind."""
 
         def run(row: Pools) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
             traces = self.traces(model, guide, args, kwargs, NoiseTape(row))
             choices = {site.name: site.value for site in traces[1].samples() if is_scored(site)}
             return choices, {term.name: term.value for term in self._terms(*traces)}
 
-        key = (model, guide)
+        key = model, guide, kind_of(args, kwargs)
         if key not in self._descendants:
             row = {kind: pool[0] for kind, pool in pools.items()}
             with torch.no_grad():

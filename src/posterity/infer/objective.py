@@ -1,13 +1,14 @@
 """What every objective of variational inference is: a bound on the log evidence, and an estimate of its gradient."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from posterity.handlers import Trace, replay, seed, trace
+from posterity.infer.arguments import kind_of
 from posterity.infer.enumeration import enumerated_traces, log_density
 from posterity.infer.simulation import Program, nesting_of_marked, simulate
 from posterity.kernels import NoiseRecorder, Source
@@ -45,8 +46,8 @@ class Objective(ABC):
                 f"num_particles of {type(self).__name__} must be a whole number of at least 1, not {num_particles!r}"
             )
         self.num_particles, self.vectorized = num_particles, vectorized
-        # How many dimensions plates take, where sites are marked to be summed out; by model and guide.
-        self._nestings: dict[tuple[Program, Program], int | None] = {}
+        # How many dimensions plates take, where sites are marked to be summed out; by model, guide and arguments.
+        self._nestings: dict[Hashable, int | None] = {}
 
     @abstractmethod
     def estimate(
@@ -121,15 +122,28 @@ class Objective(ABC):
         """Run what one particle runs, so that the recorder learns its noise; the plain traces of model and guide."""
         # An earlier run shows whether there are sites to sum out; it draws them, which the particles do not.
         plain = simulate(model, guide, args, kwargs, NoiseRecorder(recorder.generators))
-        self._nestings[model, guide] = nesting_of_marked(*plain)
+        self._nestings[model, guide, kind_of(args, kwargs)] = nesting_of_marked(*plain)
         self.traces(model, guide, args, kwargs, recorder)
         return plain
+
+    def prepare(  # noqa: B027  # most need to know nothing
+        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], pools: Pools
+    ) -> None:
+        """Find out what estimates for arguments of this kind need to know, before a graph is captured; after `probe`.
+
+        Args:
+            model: The model.
+            guide: The guide.
+            args: Their positional arguments.
+            kwargs: Their keyword arguments.
+            pools: Noise for each particle, `[num_particles, ...]`.
+        """
 
     def traces(
         self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], source: Source
     ) -> tuple[Trace, Trace]:
         """One joint run of guide and model, in which marked sites hold their whole support; after `probe`."""
-        nesting = self._nestings.get((model, guide))
+        nesting = self._nestings.get((model, guide, kind_of(args, kwargs)))
         if nesting is None:
             return simulate(model, guide, args, kwargs, source)
         with seed(rng_seed=source):
@@ -139,7 +153,7 @@ class Objective(ABC):
         self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], recorded: Trace
     ) -> Tensor:
         """The model's log density with the latent values of a guide's trace, marked sites summed out; after `probe`."""
-        nesting = self._nestings.get((model, guide))
+        nesting = self._nestings.get((model, guide, kind_of(args, kwargs)))
         if nesting is None:
             return trace(replay(model, recorded)).get_trace(*args, **kwargs).log_prob_sum()
         return log_density(model, args, kwargs, recorded, max_plate_nesting=nesting)

@@ -3,7 +3,7 @@
 They keep their state where torch's own keep it: in `optimizer.state`, so that the two can take turns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -64,27 +64,33 @@ def state_of(optimizer: torch.optim.Optimizer, parameter: Tensor, rule: Rule) ->
     return {}
 
 
+def scheduled(group: Mapping[str, Any]) -> list[float]:
+    """The options of a parameter group that schedules change: the learning rate, and the betas or the momentum."""
+    return [float(group["lr"]), *map(float, group["betas"] if "betas" in group else (group["momentum"],))]
+
+
 def updated(
-    rule: Rule, parameter: Tensor, gradient: Tensor, state: State, learning_rate: Tensor
+    rule: Rule, parameter: Tensor, gradient: Tensor, state: State, numbers: Sequence[Tensor]
 ) -> tuple[Tensor, State]:
-    """A parameter and its state after one step.
+    """A parameter and its state after one step; `numbers` are those of `scheduled`.
 
     Source: Kingma and Ba (2015), "Adam", algorithm 1; Loshchilov and Hutter (2019), "Decoupled weight decay
     regularization"; Sutskever et al. (2013), "On the importance of initialization and momentum in deep learning".
     """
     options = rule.options
+    learning_rate = numbers[0]
     decay = options["weight_decay"]
     if decay and not options.get("decoupled_weight_decay"):
         gradient = gradient + decay * parameter
     if rule.name == "sgd":
-        momentum = options["momentum"]
-        if momentum == 0:
+        if options["momentum"] == 0:
             return parameter - learning_rate * gradient, {}
+        momentum = numbers[1]
         before = state["momentum_buffer"]
         buffer = torch.where(before.isnan(), gradient, momentum * before + (1 - options["dampening"]) * gradient)
         direction = gradient + momentum * buffer if options["nesterov"] else buffer
         return parameter - learning_rate * direction, {"momentum_buffer": buffer}
-    beta1, beta2 = options["betas"]
+    beta1, beta2 = numbers[1], numbers[2]
     if decay and options.get("decoupled_weight_decay"):
         parameter = parameter * (1 - learning_rate * decay)
     step = state["step"] + 1

@@ -85,7 +85,7 @@ def over_particles(
         vectorized: Whether all go through the function at once, by `torch.vmap`.
     """
     if vectorized and num_particles > 1:
-        result: _Result = torch.vmap(lambda rows, _: particle(NoiseTape(rows)))(
+        result: _Result = torch.vmap(lambda rows, _: particle(NoiseTape(rows)), randomness="different")(
             dict(pools), torch.arange(num_particles)
         )
         return result

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
+from posterity.infer.arguments import kind_of
 from posterity.infer.capture import can_compile
 from posterity.infer.elbo import ELBO
 from posterity.infer.objective import Estimate, Objective
@@ -18,7 +18,7 @@ from posterity.infer.optimizers import clipped, rules
 from posterity.infer.packing import Packing
 from posterity.infer.parameters import Parameters
 from posterity.infer.simulation import Program, check_sites
-from posterity.infer.svi_graph import GraphStep
+from posterity.infer.svi_graph import GraphStep, check_trained
 from posterity.kernels import NoiseLayout, NoiseRecorder
 from posterity.runtime import Progress
 
@@ -59,7 +59,9 @@ class SVI:
         progress: Whether `run` shows a live line.
         compile: Whether whole steps (draw, objective, gradient, optimizer) run as one compiled graph; for Adam, AdamW
             and SGD. `"auto"`: for runs of at least 4000 steps, where a compiler is installed and the programs can be
-            captured.
+            captured. A graph holds for arguments of the same shapes and the same other values (a number that changes
+            at each step had better be a tensor), and for modules in the same mode. Whatever else the programs read,
+            closures and attributes, stays as it was at the capture; only tensors may be changed, in place.
         clip_norm: The greatest norm that all gradients together may have.
         clip_value: The greatest absolute value of a gradient's entries.
         scheduler: Makes a learning-rate schedule from the optimizer; it steps after each step.
@@ -344,7 +346,7 @@ class SVI:
 
     def _draw_noise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
         if self._last is None or self._last[0] is not args or self._last[1] is not kwargs:
-            key = _kind_of(args, kwargs)
+            key = kind_of(args, kwargs)
             if key not in self._layouts:
                 self._layouts[key] = self._find_layout(args, kwargs)
             self._last = args, kwargs, self._layouts[key]
@@ -354,11 +356,15 @@ class SVI:
         """What noise a run takes; the next steps are the same whether it was looked for or known."""
         cpu = torch.device("cpu")
         buffers = {buffer: buffer.clone() for buffer in self._parameters.buffers()}
-        recorder, _ = self._probe(args, kwargs, {cpu: torch.Generator(cpu).manual_seed(0)})
+        recorder, traces = self._probe(args, kwargs, {cpu: torch.Generator(cpu).manual_seed(0)})
+        layout: NoiseLayout = recorder.layout()
+        pools = layout.draw(recorder.generators, (self.objective.num_particles,))
+        self._parameters(lambda: self.objective.prepare(self.model, self.guide, args, kwargs, pools))
+        self._parameters.discover(*traces)
+        self._take_in_new_parameters()
         with torch.no_grad():
             for buffer, before in buffers.items():
                 buffer.copy_(before)
-        layout: NoiseLayout = recorder.layout()
         for device in layout.devices() - self._generators.keys():
             self._generators[device] = torch.Generator(device).manual_seed(self._generators[cpu].initial_seed())
         return layout
@@ -400,6 +406,7 @@ class SVI:
         self.optimizer.zero_grad(set_to_none=True)
         estimate = self._estimate(args, kwargs, pools)
         self._take_in_new_parameters()
+        check_trained(estimate)
         estimate.surrogate.backward()
         with_gradient = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         gradients = [p.grad for p in with_gradient]
@@ -419,7 +426,7 @@ class SVI:
         if self._bound is None or self._bound[0] is not args or self._bound[1] is not kwargs:
             if self._packing is not None and self._packing.is_stale(self.optimizer):
                 self._forget_graphs()
-            key = GraphStep.key(args, kwargs)
+            key = GraphStep.key(args, kwargs, self._parameters)
             if key not in self._graphs:
                 self._graphs[key] = GraphStep(
                     self.objective, self.model, self.guide, self._parameters, self.optimizer, self._packed(),
@@ -448,8 +455,9 @@ class SVI:
         self._bound = self._packing = None
 
     def _take_in_new_parameters(self) -> None:
-        """Hand the optimizer the parameters of `param` statements that a step met for the first time."""
-        assert self.optimizer is not None
+        """Hand the optimizer the parameters that a run met for the first time."""
+        if self.optimizer is None:  # it will have all of them
+            return
         known = {p for group in self.optimizer.param_groups for p in group["params"]}
         new = [p for p in self._parameters.trained().values() if p not in known]
         if new:
@@ -512,19 +520,6 @@ class SVI:
         self._state = dict(state["objective"])
         self.losses = list(state["losses"].unbind(0))
         self._forget_graphs()
-
-
-def _kind_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What decides how much noise a run takes: structure, shapes, and numbers such as a batch's size."""
-    leaves, structure = pytree.tree_flatten((args, kwargs))
-    return structure, tuple(
-        (leaf.shape, leaf.dtype, leaf.device)
-        if isinstance(leaf, Tensor)
-        else leaf
-        if isinstance(leaf, bool | int | float | str)
-        else id(leaf)
-        for leaf in leaves
-    )
 
 
 def _as_call(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

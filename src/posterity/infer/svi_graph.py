@@ -1,6 +1,6 @@
 """One whole step of variational inference as a compiled graph: draw, objective, gradient, optimizer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,9 +8,10 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
+from posterity.infer.arguments import values_of
 from posterity.infer.capture import capture
-from posterity.infer.objective import Objective
-from posterity.infer.optimizers import clipped, updated
+from posterity.infer.objective import Estimate, Objective
+from posterity.infer.optimizers import clipped, scheduled, updated
 from posterity.infer.packing import Pack, Packing
 from posterity.infer.parameters import Parameters
 from posterity.infer.simulation import Program
@@ -37,6 +38,7 @@ class GraphStep:
 
     Raises:
         RuntimeError: The programs cannot be captured.
+        ValueError: The loss depends on nothing that is trained.
     """
 
     def __init__(
@@ -58,14 +60,16 @@ class GraphStep:
         place = {id(p): name for name, p in parameters.named_parameters()}
         names = [place[id(packing.parameters[i])] for pack in packs for i in pack.members]
         leaves, structure = pytree.tree_flatten((tuple(args), dict(kwargs)))
+        given_tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         fixed = [_GIVEN if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        learns = [[packing.parameters[i].requires_grad for i in pack.members] for pack in packs]
         after_names: list[str] = []
 
         def step(
             values: list[Tensor],
             kept: list[dict[str, Tensor]],
             buffers: dict[str, Tensor],
-            rates: list[Tensor],
+            rates: list[list[Tensor]],
             noise: dict[str, Tensor],
             before: dict[str, Tensor],
             tensors: list[Tensor],
@@ -75,19 +79,21 @@ class GraphStep:
             own_args, own_kwargs = pytree.tree_unflatten(whole, structure)
             with torch.enable_grad():
                 roots = [
-                    part.detach().requires_grad_()
-                    for pack, value in zip(packs, values, strict=True)
-                    for part in pack.parts(value)
+                    part.detach().requires_grad_(learning)
+                    for pack, value, own in zip(packs, values, learns, strict=True)
+                    for part, learning in zip(pack.parts(value), own, strict=True)
                 ]
                 estimate = functional_call(
                     parameters,
                     {**dict(zip(names, roots, strict=True)), **buffers},
                     (lambda: objective.estimate(model, guide, own_args, own_kwargs, noise, before),),
                 )
-                found = iter(torch.autograd.grad(estimate.surrogate, roots, allow_unused=True))
+                check_trained(estimate)
+                learning_roots = [root for root in roots if root.requires_grad]
+                found = iter(torch.autograd.grad(estimate.surrogate, learning_roots, allow_unused=True))
             gradients, used = [], []
-            for pack, value in zip(packs, values, strict=True):
-                own = [next(found) for _ in pack.members]
+            for pack, value, learning in zip(packs, values, learns, strict=True):
+                own = [next(found) if learns_here else None for learns_here in learning]
                 used.append([g is not None for g in own])
                 parts = pack.parts(value)
                 gradients.append(
@@ -102,7 +108,8 @@ class GraphStep:
             after = [torch.where(good, v.detach(), before[name]) for name, v in estimate.state.items()]
             return torch.where(good, estimate.loss, torch.nan), *after
 
-        self._rates = [torch.as_tensor(group["lr"], dtype=torch.float64) for group in optimizer.param_groups]
+        self._numbers = [scheduled(group) for group in optimizer.param_groups]
+        self._rates = [[torch.tensor(n, dtype=torch.float64) for n in numbers] for numbers in self._numbers]
         example, inputs = pytree.tree_flatten(
             (
                 [pack.value for pack in packs],
@@ -111,22 +118,19 @@ class GraphStep:
                 self._rates,
                 dict(pools),
                 dict(state),
-                [leaf for leaf in leaves if isinstance(leaf, Tensor)],
+                given_tensors,
             )
         )
-        self._lasting = example[: len(example) - len(pools) - len(state) - fixed.count(_GIVEN)]
+        self._lasting = example[: len(example) - len(pools) - len(state) - len(given_tensors)]
         self._graph = capture(lambda *flat: step(*pytree.tree_unflatten(list(flat), inputs)), example)
         # A dict's values are flattened in the order of its keys as they stand.
         self._noise_names, self._state_names, self._after_names = list(pools), list(state), after_names
 
     @staticmethod
-    def key(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def key(args: Sequence[Any], kwargs: Mapping[str, Any], parameters: Parameters) -> Hashable:
         """What two calls must have in common to run in one graph."""
-        leaves, structure = pytree.tree_flatten((tuple(args), dict(kwargs)))
-        return str(structure), tuple(
-            (leaf.shape, leaf.stride(), leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else repr(leaf)
-            for leaf in leaves
-        )
+        modes = tuple(module.training for module in parameters.modules())
+        return values_of(args, kwargs), modes, tuple(p.requires_grad for p in parameters.parameters())
 
     @staticmethod
     def tensors(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
@@ -137,11 +141,28 @@ class GraphStep:
         self, tensors: Sequence[Tensor], pools: Pools, state: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Take the step; the loss, NaN if it was refused, and the objective's new state."""
-        for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
-            rate.fill_(group["lr"])
+        for i, group in enumerate(self._optimizer.param_groups):
+            numbers = scheduled(group)
+            if numbers != self._numbers[i]:
+                self._numbers[i] = numbers
+                for rate, number in zip(self._rates[i], numbers, strict=True):
+                    rate.fill_(number)
         noise, before = (pools[name] for name in self._noise_names), (state[name] for name in self._state_names)
         loss, *after = self._graph(*self._lasting, *noise, *before, *tensors)
         return loss, dict(zip(self._after_names, after, strict=True))
+
+
+def check_trained(estimate: Estimate) -> None:
+    """Refuse an estimate without a gradient.
+
+    Raises:
+        ValueError: The loss depends on nothing that is trained.
+    """
+    if not estimate.surrogate.requires_grad:
+        raise ValueError(
+            "SVI: the loss depends on nothing that is trained: no site of guide or model uses a parameter that takes a "
+            "gradient"
+        )
 
 
 # Stands for a tensor among the arguments.
@@ -156,11 +177,13 @@ def _mask(pack: Pack, used: list[bool], value: Tensor, good: Tensor) -> Tensor:
     return good & torch.cat(marks)
 
 
-def _update(pack: Pack, value: Tensor, state: dict[str, Tensor], gradient: Tensor, rate: Tensor, mask: Tensor) -> None:
+def _update(
+    pack: Pack, value: Tensor, state: dict[str, Tensor], gradient: Tensor, rates: list[Tensor], mask: Tensor
+) -> None:
     """Take an optimizer's step in place, where the mask allows it."""
     several = len(pack.members) > 1
     one = {key: tensor[0] if several and key == "step" else tensor for key, tensor in state.items()}
-    new, new_state = updated(pack.rule, value, gradient, one, rate)
+    new, new_state = updated(pack.rule, value, gradient, one, rates)
     value.copy_(torch.where(mask, new, value))
     for key, tensor in new_state.items():
         kept = state[key]

@@ -22,7 +22,7 @@ class NoiseLayout(NamedTuple):
     """How many numbers of each kind one run takes.
 
     Attributes:
-        sizes: By kind: `normal` and `uniform` numbers of a dtype on a device, and `key`s.
+        sizes: By kind: `normal`, `uniform` and `shared_uniform` numbers of a dtype on a device, and `key`s.
     """
 
     sizes: tuple[tuple[Kind, int], ...]
@@ -41,6 +41,8 @@ class NoiseLayout(NamedTuple):
                 pool = torch.randn(shape, generator=generator, dtype=dtype, device=device)
             elif kind == "uniform":
                 pool = open_uniform(shape, generator, dtype, device)
+            elif kind == "shared_uniform":
+                pool = open_uniform((size,), generator, dtype, device).expand(shape).contiguous()
             else:
                 pool = torch.randint(
                     -(2**31), 2**31 - 1, (*shape, 2), generator=generator, dtype=torch.int32, device=device
@@ -99,6 +101,11 @@ class NoiseRecorder(KeyStream):
         self._count("uniform", math.prod(shape), dtype, device)
         return open_uniform(tuple(shape), self._generator(device), dtype, device)
 
+    def shared_uniform(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Uniform numbers of which every run has the same."""
+        self._count("shared_uniform", math.prod(shape), dtype, device)
+        return open_uniform(tuple(shape), self._generator(device), dtype, device)
+
     def _count(self, kind: str, size: int, dtype: torch.dtype, device: torch.device) -> None:
         where = (kind, dtype, device)
         self._sizes[where] = self._sizes.get(where, 0) + size
@@ -139,6 +146,10 @@ class NoiseTape(KeyStream):
     def uniform(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
         """The next uniform numbers."""
         return self._next("uniform", shape, dtype, device)
+
+    def shared_uniform(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The next uniform numbers of those that every run has."""
+        return self._next("shared_uniform", shape, dtype, device)
 
     def _next(self, kind: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
         name, size = _name(kind, dtype, device), math.prod(shape)

@@ -122,6 +122,10 @@ class KeyStream:
         """Uniform numbers on the open interval (0, 1), of a stream of their own."""
         return uniform(shape, source=self.key(device), dtype=dtype)
 
+    def shared_uniform(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Uniform numbers that are the same in all runs whose noise is made together."""
+        return self.uniform(shape, dtype, device)
+
 
 # What a `generator=` argument takes, and what the library itself may also draw from.
 Generator = torch.Generator | Key | None

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from posterity.kernels import uniform
+from posterity.kernels import KeyStream, uniform
 from posterity.ppl.site import Frame, Site
 from posterity.ppl.stack import Handler, apply, check_name, handlers, only_handlers, refuse_compiled
 from posterity.runtime import validation_enabled
@@ -136,6 +136,10 @@ class plate(Handler):  # noqa: N801  # it stands in programs as a statement
         source, device = site.source, self.device
         if source is None or isinstance(source, torch.Generator):
             order = torch.randperm(self.size, generator=source, device=device)
+        elif isinstance(source, KeyStream):
+            # Particles that are weighed against each other must be about the same elements.
+            where = torch.device(device) if device is not None else torch.get_default_device()
+            order = source.shared_uniform((self.size,), torch.float64, where).argsort()
         else:
             order = uniform((self.size,), source=source, dtype=torch.float64, device=device).argsort()
         return order[: self.subsample_size]

@@ -134,9 +134,13 @@ class Site:
         """The log density of the site's value under its mask and scale; what is masked is not looked at.
 
         Raises:
-            ValueError: The value does not fit the distribution; the site is named.
+            ValueError: The value, the mask or the scale does not fit the distribution; the site is named.
         """
         assert self.distribution is not None
+        for what, weight in (("mask", self.mask), ("scale", self.scale)):
+            # An enumerated variable's dimension may be in one of the two alone.
+            if isinstance(weight, Tensor) and weight.dim() > 0 and "_enumeration" not in self.infer:
+                self._check_spread(what, weight.shape)
         if isinstance(self.mask, Tensor):
             # A value that is masked may be anything, and must not reach the gradient as NaN.
             return self.weighted(self._log_prob(self.distribution.mask(self.mask)))
@@ -151,6 +155,19 @@ class Site:
         if isinstance(self.scale, Tensor) or self.scale != 1:
             log_density = log_density * self.scale
         return log_density
+
+    def _check_spread(self, what: str, shape: torch.Size) -> None:
+        batch = self.batch_shape
+        try:
+            together = torch.broadcast_shapes(shape, batch)
+        except RuntimeError:
+            together = None
+        if together is None or (together not in (shape, batch) and together.numel() > 0):
+            result = "does not broadcast against" if together is None else f"would spread to {tuple(together)} over"
+            raise ValueError(
+                f"site {self.name!r}: the {what} of shape {tuple(shape)} {result} its batch_shape {tuple(batch)}: give "
+                "it the shape of the plates around the site"
+            )
 
     def _log_prob(self, distribution: Distribution, value: Tensor | None = None) -> Tensor:
         try:
