@@ -83,6 +83,15 @@ class TestMask:
         torch.testing.assert_close(density(handle.mask(rows, mask=self.seen)), 2 * (terms[0] + terms[2]))
         torch.testing.assert_close(density(handle.mask(rows, mask=torch.tensor([[True], [False]]))), terms.sum())
 
+    @pytest.mark.parametrize("shape", [(3, 1), (2,)])
+    def test_one_that_would_spread_or_does_not_fit_is_refused(self, shape):
+        def one():
+            pt.sample("y", dist.Normal(torch.zeros(3), 1.0), obs=data)
+
+        for weighted in (handle.mask(one, torch.ones(shape).bool()), handle.scale(one, torch.ones(shape))):
+            with pytest.raises(ValueError, match=r"site 'y': the (mask|scale) of shape .* batch_shape \(3,\)"):
+                density(weighted)
+
     def test_draws_go_on(self):
         with handle.mask(mask=False):
             assert pt.sample("x", dist.Normal(torch.zeros(3), 1.0)).shape == (3,)

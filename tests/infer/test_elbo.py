@@ -228,3 +228,40 @@ def test_a_number_of_particles_that_is_none_is_refused(number):
 def test_a_negative_weight_is_refused():
     with pytest.raises(ValueError, match="kl_weight of ELBO must not be negative"):
         pt.infer.ELBO(kl_weight=-0.1)
+
+
+def test_scores_weigh_terms_that_an_earlier_call_did_not_have():
+    logit = torch.tensor(0.0, dtype=X.dtype, requires_grad=True)
+
+    def chain(length):
+        z = pt.sample("z", dist.Bernoulli(torch.tensor(0.5, dtype=X.dtype)))
+        for t in range(length):
+            pt.sample(f"x_{t}", dist.Normal(3 * z, 1.0), obs=3.0)
+
+    def guide(length):
+        pt.sample("z", dist.Bernoulli(logits=logit))
+
+    # At q = p = 1/2 a draw of 1 gains 9/2 a term over one of 0; the others are the baseline of each particle, so that
+    # a pair of unlike draws gives the exact gradient and a pair of like ones 0.
+    bound = pt.infer.ELBO(2)
+    gradients = set()
+    for length in (1, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4):
+        (gradient,) = torch.autograd.grad(bound.loss(chain, guide, length), logit)
+        if length == 4:
+            gradients.add(round(float(gradient), 6))
+    assert gradients == {0.0, -9.0}
+
+
+def test_what_is_summed_out_follows_the_arguments():
+    def model(flag):
+        w = pt.sample("w", dist.Normal(torch.zeros((), dtype=X.dtype), 1.0))
+        if flag:
+            z = pt.sample("z", dist.Bernoulli(torch.tensor(0.3, dtype=X.dtype)), infer={"enumerate": "parallel"})
+            pt.sample("x", dist.Normal(w + z, 1.0), obs=1.0)
+
+    def guide(flag):
+        pt.sample("w", dist.Delta(pt.param("loc", torch.zeros((), dtype=X.dtype))))
+
+    svi = pt.infer.SVI(model, guide, torch.optim.SGD, {"lr": 0.0}, seed=0, progress=False, compile=False)
+    first, _, again = svi.step(True), svi.step(False), svi.step(True)
+    assert first == again

@@ -106,3 +106,12 @@ def test_errors():
         Predictive(regression, {"slope": SLOPES}, return_sites="y")
     with pytest.raises(ValueError, match="not both"):
         Predictive(regression, {"slope": SLOPES}, guide=lambda x: None)
+
+
+def test_draws_that_would_spread_over_the_site_are_refused():
+    def model():
+        pt.sample("z", dist.Normal(torch.zeros(3), 1.0))
+
+    for shape in ((3, 1), (4,)):
+        with pytest.raises(ValueError, match=r"site 'z' has shape .*, which does not fit, or would spread"):
+            pt.infer.Predictive(model, {"z": torch.zeros(5, *shape)}, return_sites=["z"])()

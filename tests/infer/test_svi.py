@@ -2,6 +2,7 @@
 
 import math
 import signal
+import threading
 import warnings
 
 import pytest
@@ -387,3 +388,114 @@ def test_an_optimizer_instead_of_its_class():
     made = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     with pytest.raises(TypeError, match="optimizer must be callable|give the optimizer's class"):
         _svi(optimizer=made)
+
+
+class Batch:
+    def __init__(self, x):
+        self.x = x
+
+    def __repr__(self):
+        return "Batch"
+
+
+@compiles
+def test_arguments_that_are_no_tensors_are_not_mistaken_for_each_other():
+    one, other = torch.zeros(2000, dtype=X.dtype), torch.zeros(2000, dtype=X.dtype)
+    other[1000] = 9.0  # printed, the two look alike
+    for batches in ([one.numpy(), other.numpy()], [Batch(one), Batch(other)]):
+        losses = []
+        for compile_ in (False, True):
+            svi = pt.infer.SVI(
+                lambda b: model(_data(b)), lambda b: guide(_data(b)), seed=0, progress=False, compile=compile_
+            )
+            losses.append(torch.tensor([svi.step(batch) for batch in batches], dtype=X.dtype))
+        torch.testing.assert_close(losses[1], losses[0], rtol=1e-8, atol=1e-10)
+
+
+def _data(batch):
+    return batch.x if isinstance(batch, Batch) else torch.as_tensor(batch)
+
+
+@compiles
+def test_a_schedule_may_change_the_betas():
+    def schedule(optimizer):
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=20)
+
+    runs = [_svi(scheduler=schedule, compile=compile_).run(10, X) for compile_ in (False, True)]
+    torch.testing.assert_close(runs[1].losses, runs[0].losses, rtol=1e-8, atol=1e-10)
+
+
+@compiles
+def test_compiled_steps_see_modes_and_frozen_parameters():
+    def run(compile_):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.5), nn.Linear(8, 1)).double()
+
+        def dropped(x):
+            mean = pt.module("net", net)(x[:, None]).squeeze(-1)
+            pt.sample("z", dist.Normal(ZERO, 1.0))
+            with pt.plate("data", len(x)):
+                pt.sample("y", dist.Normal(mean, 1.0), obs=x)
+
+        def point(x):
+            pt.sample("z", dist.Delta(ZERO))
+
+        svi = pt.infer.SVI(dropped, point, torch.optim.SGD, {"lr": 1e-3}, seed=0, progress=False, compile=compile_)
+        losses = [svi.step(X)]
+        net.eval()
+        losses.append(svi.step(X))
+        net[0].weight.requires_grad_(False)
+        kept = net[0].weight.clone()
+        losses += [svi.step(X), svi.step(X)]
+        assert torch.equal(net[0].weight, kept)
+        return torch.tensor(losses)
+
+    torch.testing.assert_close(run(True), run(False), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("compile_", [False, pytest.param(True, marks=compiles)])
+def test_what_a_later_step_meets_first_is_trained_too(compile_):
+    net = nn.Linear(1, 1).double()
+
+    def more(x, late):
+        shift = pt.param("shift", ZERO) + pt.module("net", net)(ZERO[None])[0] if late else 0.0
+        guided = pt.param("loc", ZERO)
+        pt.sample("z", dist.Normal(guided + shift, 1.0))
+
+    svi = pt.infer.SVI(
+        lambda x, late: model(x), more, torch.optim.Adam, {"lr": 0.1}, seed=0, progress=False, compile=compile_
+    )
+    svi.step(X, False)
+    before = net.bias.clone()
+    svi.step(X, True)
+    svi.step(X, True)
+    assert {"shift", "net.bias", "loc"} <= svi.params.keys()
+    assert svi.params["shift"] > 0.05
+    assert net.bias > before + 0.05
+
+
+@pytest.mark.parametrize("compile_", [False, pytest.param(True, marks=compiles)])
+def test_a_guide_that_uses_nothing_trained(compile_):
+    def idle(x):
+        pt.param("unused", ZERO)
+        pt.sample("z", dist.Normal(ZERO, 1.0))
+
+    with pytest.raises(ValueError, match="the loss depends on nothing that is trained"):
+        _svi(idle, compile=compile_).step(X)
+
+
+@compiles
+def test_threads_compile_at_the_same_time():
+    results = {}
+
+    def run(seed):
+        results[seed] = _svi(seed=seed, compile=True).run(5, X).losses
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results.keys() == {0, 1, 2}
+    for seed, losses in results.items():
+        torch.testing.assert_close(losses, _svi(seed=seed).run(5, X).losses, rtol=1e-8, atol=1e-10)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from posterity.distributions.parameters import broadcastable
 from posterity.handlers import Trace, replay, seed, substitute, trace
 from posterity.infer.simulation import Program, is_auxiliary, is_factor
 from posterity.kernels import NoiseRecorder, NoiseTape
@@ -224,3 +225,13 @@ def _check_draws(what: str, draws: Draws, found: Trace) -> None:
             f"{what}: there are draws of {', '.join(map(repr, unknown))}, which the program does not have; its sites:\n"
             f"{found.format_shapes()}"
         )
+    for name in draws:
+        site = found[name]
+        if site.distribution is None:
+            continue
+        own, drawn = site.batch_shape + site.distribution.event_shape, site.value.shape
+        if not broadcastable(drawn, own) or torch.broadcast_shapes(drawn, own) not in (drawn, own):
+            raise ValueError(
+                f"{what}: a draw of site {name!r} has shape {tuple(drawn)}, which does not fit, or would spread over, "
+                f"the site's own {tuple(own)}"
+            )
