@@ -1,5 +1,6 @@
 """The driver: the same numbers eagerly, compiled and after an interruption; clear errors where programs do not fit."""
 
+import contextlib
 import math
 import signal
 import threading
@@ -87,7 +88,7 @@ def test_a_compiled_step_takes_new_minibatches_and_captures_again_for_new_shapes
     svi = _svi(compile=True)
     for x in (X, X + 1, X[:4], X - 1):
         svi.step(x)
-    assert len(svi._graphs) == 2
+    assert len(svi._compiled) == 2
     eager = _svi()
     for x in (X, X + 1, X[:4], X - 1):
         eager.step(x)
@@ -350,6 +351,22 @@ def test_a_program_that_branches_on_values_says_so_when_it_is_compiled():
     svi = pt.infer.SVI(branching, guide, torch.optim.Adam, {"lr": 0.1}, seed=0, progress=False, compile=True)
     with pytest.raises(RuntimeError, match="branches on the value of a tensor"):
         svi.step(X)
+
+
+@compiles
+def test_a_program_that_cannot_be_captured_goes_on_uncompiled_where_nobody_asked_for_a_graph(monkeypatch):
+    def branching(x):
+        z = pt.sample("z", dist.Normal(ZERO, 1.0))
+        pt.factor("bonus", (1.0 if z > 0 else 0.0) + 0 * z)
+
+    monkeypatch.setattr("posterity.infer.svi._WORTH_COMPILING", 3)
+    losses = []
+    for compile_ in ("auto", False):
+        svi = pt.infer.SVI(branching, guide, torch.optim.Adam, {"lr": 0.1}, seed=0, progress=False, compile=compile_)
+        context = pytest.warns(UserWarning, match="goes on uncompiled") if compile_ else contextlib.nullcontext()
+        with context:
+            losses.append(svi.run(5, X).losses)
+    assert torch.equal(*losses)
 
 
 @compiles

@@ -14,6 +14,11 @@ from torch import Tensor
 
 from posterity.runtime import without_validation
 
+
+class CaptureError(RuntimeError):
+    """A function is not one graph: its course depends on the values of its tensors."""
+
+
 # Capturing patches torch for the whole process: one thread at a time.
 CAPTURING = threading.RLock()
 
@@ -30,7 +35,7 @@ def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable
         The compiled function. It makes no autograd graph.
 
     Raises:
-        RuntimeError: The function's course depends on the values of its tensors, so that it is not one graph.
+        CaptureError: The function's course depends on the values of its tensors, so that it is not one graph.
 
     Example:
         >>> if can_compile():
@@ -46,7 +51,7 @@ def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable
             graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*example)
     except Exception as error:
         if "data-dependent" in str(error).lower() or "DataDependent" in type(error).__name__:
-            raise RuntimeError(
+            raise CaptureError(
                 "this program cannot be captured as one graph: it branches on the value of a tensor (an `if`, a "
                 "`.item()`, an indexing by a mask); run it with compile=False"
             ) from error

@@ -24,7 +24,8 @@ class IWAE(WeightedObjective):
         num_particles: K, how many draws from the guide go into one bound.
         vectorized: Whether they are computed at once by `torch.vmap`, rather than one after the other.
         plate: The name of a plate of independent data, whose elements each get a bound of their own, from weights of
-            their own; every site must stand inside. Without it, a draw has one weight for all data.
+            their own; every site must stand inside. Without it, a draw has one weight for all data, and with subsampled
+            data what comes out is no bound.
         doubly_reparameterized: Whether to use the guide's gradient of Tucker et al., whose signal does not drown in
             noise as K grows; it runs the programs a second time.
 
@@ -102,7 +103,8 @@ class RenyiELBO(WeightedObjective):
         num_particles: K, how many draws from the guide go into one bound.
         vectorized: Whether they are computed at once by `torch.vmap`, rather than one after the other.
         plate: The name of a plate of independent data, whose elements each get a bound of their own, from weights of
-            their own; every site must stand inside. Without it, a draw has one weight for all data.
+            their own; every site must stand inside. Without it, a draw has one weight for all data, and with subsampled
+            data what comes out is no bound.
 
     Raises:
         ValueError: `alpha` is 1 (that is `ELBO`) or not finite, or `num_particles` is no whole number of at least 1.
@@ -154,7 +156,8 @@ class VIMCO(WeightedObjective):
         num_particles: How many draws from the guide go into one bound, at least 2.
         vectorized: Whether they are computed at once by `torch.vmap`, rather than one after the other.
         plate: The name of a plate of independent data, whose elements each get a bound of their own, from weights of
-            their own; every site must stand inside. Without it, a draw has one weight for all data.
+            their own; every site must stand inside. Without it, a draw has one weight for all data, and with subsampled
+            data what comes out is no bound.
 
     Raises:
         ValueError: `num_particles` is no whole number of at least 2.
@@ -206,7 +209,8 @@ class ReweightedWakeSleep(WeightedObjective):
         insomnia: The share of the wake phase in the guide's objective: 1 is without sleep.
         vectorized: Whether the draws are computed at once by `torch.vmap`, rather than one after the other.
         plate: The name of a plate of independent data, whose elements each get a bound of their own, from weights of
-            their own; every site must stand inside. Without it, a draw has one weight for all data.
+            their own; every site must stand inside. Without it, a draw has one weight for all data, and with subsampled
+            data what comes out is no bound.
 
     Raises:
         ValueError: A number is out of range, or there is a sleep phase but no `observations`.

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sized
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from posterity.infer.arguments import kind_of
-from posterity.infer.capture import can_compile
+from posterity.infer.capture import CaptureError, can_compile
+from posterity.infer.compiled_steps import CompiledSteps
 from posterity.infer.elbo import ELBO
 from posterity.infer.objective import Estimate, Objective
 from posterity.infer.optimizers import clipped, rules
-from posterity.infer.packing import Packing
 from posterity.infer.parameters import Parameters
 from posterity.infer.simulation import Program, check_sites
-from posterity.infer.svi_graph import GraphStep, check_trained
+from posterity.infer.svi_graph import check_trained
 from posterity.kernels import NoiseLayout, NoiseRecorder
 from posterity.runtime import Progress
 
@@ -58,10 +59,11 @@ class SVI:
         seed: A whole number; None takes one from torch's global generator.
         progress: Whether `run` shows a live line.
         compile: Whether whole steps (draw, objective, gradient, optimizer) run as one compiled graph; for Adam, AdamW
-            and SGD. `"auto"`: for runs of at least 4000 steps, where a compiler is installed and the programs can be
-            captured. A graph holds for arguments of the same shapes and the same other values (a number that changes
-            at each step had better be a tensor), and for modules in the same mode. Whatever else the programs read,
-            closures and attributes, stays as it was at the capture; only tensors may be changed, in place.
+            and SGD. `"auto"`: for runs of at least 4000 steps, where a compiler is installed; a run whose programs
+            cannot be captured warns, and goes on uncompiled. A graph holds for arguments of the same shapes and the
+            same other values (a number that changes at each step had better be a tensor), and for modules in the same
+            mode. Whatever else the programs read, closures and attributes, stays as it was at the capture; only
+            tensors may be changed, in place.
         clip_norm: The greatest norm that all gradients together may have.
         clip_value: The greatest absolute value of a gradient's entries.
         scheduler: Makes a learning-rate schedule from the optimizer; it steps after each step.
@@ -143,9 +145,9 @@ class SVI:
         self._layouts: dict[Any, NoiseLayout] = {}
         self._last: tuple[Any, Any, NoiseLayout] | None = None
         self._state: dict[str, Tensor] = {}
-        self._graphs: dict[Any, GraphStep] = {}
-        self._bound: tuple[Any, Any, GraphStep, list[Tensor]] | None = None
-        self._packing: Packing | None = None
+        self._compiled = CompiledSteps(
+            self.objective, self.model, self.guide, self._parameters, self.clip_norm, self.clip_value
+        )
         self._loaded: dict[str, Any] | None = None
 
     @property
@@ -395,7 +397,8 @@ class SVI:
 
     def _step(self, args: tuple[Any, ...], kwargs: dict[str, Any], compiled: bool) -> Tensor:
         pools = self._draw_noise(args, kwargs)
-        loss = self._compiled_step(args, kwargs, pools) if compiled else self._eager_step(args, kwargs, pools)
+        graphs = compiled and self.compile is not False
+        loss = self._compiled_step(args, kwargs, pools) if graphs else self._eager_step(args, kwargs, pools)
         self.losses.append(loss)
         if self.scheduler is not None:
             self.scheduler.step()
@@ -422,37 +425,15 @@ class SVI:
 
     def _compiled_step(self, args: tuple[Any, ...], kwargs: dict[str, Any], pools: Mapping[str, Tensor]) -> Tensor:
         assert self.optimizer is not None
-        # A run hands over the same arguments at every step.
-        if self._bound is None or self._bound[0] is not args or self._bound[1] is not kwargs:
-            if self._packing is not None and self._packing.is_stale(self.optimizer):
-                self._forget_graphs()
-            key = GraphStep.key(args, kwargs, self._parameters)
-            if key not in self._graphs:
-                self._graphs[key] = GraphStep(
-                    self.objective, self.model, self.guide, self._parameters, self.optimizer, self._packed(),
-                    args, kwargs, pools, self._state, self.clip_norm, self.clip_value,
-                )  # fmt: skip
-            self._bound = args, kwargs, self._graphs[key], GraphStep.tensors(args, kwargs)
-        _, _, graph, tensors = self._bound
-        loss, self._state = graph(tensors, pools, self._state)
-        self.optimizer._opt_called = True  # type: ignore[attr-defined]  # else schedules warn that it never stepped
+        try:
+            loss, self._state = self._compiled.step(self.optimizer, args, kwargs, pools, self._state)
+        except CaptureError as error:
+            if self.compile != "auto":
+                raise
+            warnings.warn(f"SVI: {error}. This run goes on uncompiled.", stacklevel=5)
+            self.compile = False
+            return self._eager_step(args, kwargs, pools)
         return loss
-
-    def _packed(self) -> Packing:
-        assert self.optimizer is not None
-        if self._packing is None:
-            found = rules(self.optimizer)
-            if found is None:
-                raise ValueError(
-                    f"SVI: a step of {type(self.optimizer).__name__} with these options cannot be compiled, only those "
-                    "of Adam and AdamW without amsgrad, and SGD: use one of them, or compile=False"
-                )
-            self._packing = Packing(self.optimizer, found)
-        return self._packing
-
-    def _forget_graphs(self) -> None:
-        self._graphs.clear()
-        self._bound = self._packing = None
 
     def _take_in_new_parameters(self) -> None:
         """Hand the optimizer the parameters that a run met for the first time."""
@@ -519,7 +500,7 @@ class SVI:
             self._generators.setdefault(torch.device(device), torch.Generator(device)).set_state(generator)
         self._state = dict(state["objective"])
         self.losses = list(state["losses"].unbind(0))
-        self._forget_graphs()
+        self._compiled.forget()
 
 
 def _as_call(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -37,7 +37,7 @@ class GraphStep:
         clip_value: Their greatest absolute value.
 
     Raises:
-        RuntimeError: The programs cannot be captured.
+        CaptureError: The programs cannot be captured.
         ValueError: The loss depends on nothing that is trained.
     """
 
