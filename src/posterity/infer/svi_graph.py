@@ -100,7 +100,8 @@ class GraphStep:
                     pack.whole([torch.zeros_like(v) if g is None else g for g, v in zip(own, parts, strict=True)])
                 )
             gradients = clipped(gradients, clip_norm, clip_value)
-            good = once(torch.stack([estimate.loss.isfinite(), *(g.isfinite().all() for g in gradients)]).all())
+            # Zero times what is not finite is NaN: a sum is vectorised, where `all` over flags is not.
+            good = once((estimate.loss + sum((0 * g).sum() for g in gradients)).isfinite())
             for pack, value, own_state, gradient, use in zip(packs, values, kept, gradients, used, strict=True):
                 if any(use):
                     _update(pack, value, own_state, gradient, rates[pack.group], _mask(pack, use, value, good))
