@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import signal
 import threading
 import warnings
 
@@ -172,7 +171,7 @@ def test_ctrl_c_keeps_and_saves_the_steps_taken(tmp_path):
         nonlocal calls
         calls += 1
         if calls == 20:
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
         return guide(x)
 
     svi.guide = interrupted
