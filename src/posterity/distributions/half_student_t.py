@@ -97,7 +97,7 @@ class HalfStudentT(Distribution):
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Absolute values of draws from Student's t, of shape `sample_shape + batch_shape`; finite."""
-        draws = self.scale * standard_t(self.df, self._extended_shape(sample_shape), generator).abs()
+        draws = self.scale * standard_t(0.5 * self.df, self._extended_shape(sample_shape), generator).abs()
         return draws.clamp(max=torch.finfo(draws.dtype).max)
 
     @property

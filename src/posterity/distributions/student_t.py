@@ -87,7 +87,8 @@ class StudentT(Distribution, torch.distributions.StudentT):
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws as a normal variable over the root of a gamma one, of shape `sample_shape + batch_shape`; finite."""
-        draws = located(standard_t(self.df, self._extended_shape(sample_shape), generator), self.loc, self.scale)
+        half = remembered(self, _half, self.df)
+        draws = located(standard_t(half, self._extended_shape(sample_shape), generator), self.loc, self.scale)
         largest = torch.finfo(draws.dtype).max
         return draws.clamp_(-largest, largest) if is_spare() else draws.clamp(-largest, largest)
 
@@ -154,16 +155,15 @@ def log_t_density(df: Tensor, z: Tensor) -> Tensor:
     return _log_scale(df) - 0.5 * (df + 1) * _log1p_square(z * df.rsqrt())
 
 
-def standard_t(df: Tensor, shape: torch.Size, generator: Source) -> Tensor:
-    """Draws from the standard t-distribution, with implicit gradients through the gamma variable."""
+def standard_t(half: Tensor, shape: torch.Size, generator: Source) -> Tensor:
+    """Draws from the standard t-distribution of twice `half` degrees of freedom, with implicit gradients to it."""
     first, second = generator.split() if isinstance(generator, Key) else (generator, generator)
-    noise = normal(shape, source=first, dtype=df.dtype, device=df.device)
-    half = 0.5 * df
+    noise = normal(shape, source=first, dtype=half.dtype, device=half.device)
     if (gamma := direct_gamma(half, shape, second)) is not None:
         return noise.mul_(gamma.div_(half).rsqrt_())
     log_gamma = log_standard_gamma(half.expand(shape), source=second)
     # In logarithms: the square of a draw of few degrees of freedom overflows.
-    largest = 0.99 * math.log(torch.finfo(df.dtype).max)
+    largest = 0.99 * math.log(torch.finfo(half.dtype).max)
     return noise * (0.5 * (half.log() - log_gamma)).clamp(max=largest).exp()
 
 
@@ -184,6 +184,10 @@ def t_start(data: Tensor, weights: Tensor, loc: Tensor) -> dict[str, Tensor]:
 def _halved(probability: Tensor, z: Tensor) -> Tensor:
     """The probability, with the value at the median exactly one half and its gradient kept."""
     return probability + torch.where(z == 0, 0.5 - probability, 0).detach()
+
+
+def _half(df: Tensor) -> Tensor:
+    return 0.5 * df
 
 
 def _log_scale(df: Tensor) -> Tensor:

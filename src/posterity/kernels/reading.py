@@ -69,6 +69,8 @@ def lies_within(x: Tensor, above: float, to: float) -> bool:
     """
     if x.numel() == 1:
         return above < x.item() <= to
+    if to == math.inf:
+        return above < x.detach().min().item()
     least, greatest = torch.aminmax(x.detach())
     return above < least.item() and greatest.item() <= to
 
