@@ -135,7 +135,8 @@ _OF_NUMBERS = {
 
 
 def _is_of_numbers(constraint: constraints.Constraint) -> bool:
-    return type(constraint) in _OF_NUMBERS and isinstance(getattr(constraint, "lower_bound", 0), Number)
+    # Bounds may be tensors. (`isinstance(..., Number)` would take as long as the rest of the check.)
+    return type(constraint) in _OF_NUMBERS and type(getattr(constraint, "lower_bound", 0)) in (int, float)
 
 
 def _plainly_valid(value: Tensor, constraint: constraints.Constraint) -> bool:
