@@ -41,7 +41,7 @@ def broadcast_parameters(
         (torch.Size([4, 2, 3]), torch.Size([4, 2, 3, 3]))
     """
     if not any(event_ranks.values() if event_ranks else ()) and all(type(p) is float for p in parameters.values()):
-        return tuple(torch.tensor(p) for p in parameters.values())
+        return tuple(torch.scalar_tensor(p) for p in parameters.values())
     tensors = [p for p in parameters.values() if isinstance(p, Tensor)]
     for name, p in parameters.items():
         _check_real(owner, name, p)
