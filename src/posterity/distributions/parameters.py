@@ -5,7 +5,7 @@ Also the pairs `probs` and `logits`, of which a user gives one and the other is 
 
 from collections.abc import Iterable, Mapping
 from numbers import Number
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -41,7 +41,7 @@ def broadcast_parameters(
         (torch.Size([4, 2, 3]), torch.Size([4, 2, 3, 3]))
     """
     if not any(event_ranks.values() if event_ranks else ()) and all(type(p) is float for p in parameters.values()):
-        return tuple(torch.scalar_tensor(p) for p in parameters.values())
+        return tuple(torch.scalar_tensor(cast(float, p)) for p in parameters.values())
     tensors = [p for p in parameters.values() if isinstance(p, Tensor)]
     for name, p in parameters.items():
         _check_real(owner, name, p)
