@@ -8,6 +8,7 @@ from torch.nn.functional import softplus
 
 import posterity as pt
 from posterity import distributions as dist
+from posterity.infer.simulation import Pair
 from tests.statistical import assert_mean
 
 X = torch.tensor([0.3, -1.2, 2.0, 0.7], dtype=torch.float64)
@@ -87,11 +88,11 @@ def test_a_one_draw_gradient_is_the_hand_written_formula():
         pt.sample("z", dist.Normal(loc, 0.5))
 
     objective = pt.infer.ELBO(closed_form_kl=False)
-    pools = objective.draw_noise(conjugate, guide, (X,), {})
+    pools = objective.draw_noise(Pair(conjugate, guide, (X,)))
     (noise,) = pools.values()
     z = (loc + 0.5 * noise.squeeze()).detach()
     by_hand = z / 1.5**2 - (X - z).sum() / 0.8**2
-    surrogate = objective.estimate(conjugate, guide, (X,), {}, pools, {}).surrogate
+    surrogate = objective.estimate(Pair(conjugate, guide, (X,)), pools, {}).surrogate
     torch.testing.assert_close(torch.autograd.grad(surrogate, loc)[0], by_hand)
 
 

@@ -6,6 +6,7 @@ import torch
 import posterity as pt
 from posterity import distributions as dist
 from posterity.infer.capture import can_compile
+from posterity.infer.simulation import Pair
 
 X = torch.tensor([-2.0, 2.1, 1.9, -1.8, 0.2], dtype=torch.float64)
 WEIGHTS = torch.tensor([0.4, 0.6], dtype=torch.float64)
@@ -51,11 +52,11 @@ def test_every_objective_is_that_of_the_sum_written_out(objective):
     def point(x):
         pt.sample("loc", dist.Normal(loc, 0.3).to_event(1))
 
-    pools = objective.draw_noise(by_hand, point, (X,), {})
-    objective.draw_noise(mixture, point, (X,), {})
+    pools = objective.draw_noise(Pair(by_hand, point, (X,)))
+    objective.draw_noise(Pair(mixture, point, (X,)))
     losses, gradients = [], []
     for program in (mixture, by_hand):
-        estimate = objective.estimate(program, point, (X,), {}, pools, {})
+        estimate = objective.estimate(Pair(program, point, (X,)), pools, {})
         losses.append(estimate.loss)
         gradients.append(torch.autograd.grad(estimate.surrogate, loc)[0])
     torch.testing.assert_close(losses[0], losses[1])

@@ -9,6 +9,7 @@ from torch.nn.functional import softplus
 
 import posterity as pt
 from posterity import distributions as dist
+from posterity.infer.simulation import Pair
 from tests.statistical import assert_mean, quantile
 
 X = torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64)
@@ -243,9 +244,9 @@ def _estimate(objective, model, coins, rows, **kwargs):
     coin = torch.tensor(-0.5, dtype=torch.float64, requires_grad=True) if coins else None
     draws = _Draws(rows)
     guide = rows_guide(slope, coin, draws)
-    pools = objective.draw_noise(model, guide, (ROWS[rows],), kwargs)
+    pools = objective.draw_noise(Pair(model, guide, (ROWS[rows],), kwargs))
     draws.begin()
-    found = objective.estimate(model, guide, (ROWS[rows],), kwargs, pools, {})
+    found = objective.estimate(Pair(model, guide, (ROWS[rows],), kwargs), pools, {})
     roots = [root for root in (slope, coin) if root is not None]
     return torch.stack([found.loss, *torch.autograd.grad(found.surrogate, roots)]).detach()
 
@@ -302,8 +303,8 @@ def test_all_draws_of_a_bound_are_about_the_same_subsample(vectorized):
         return run
 
     objective = pt.infer.IWAE(6, plate="rows", vectorized=vectorized)
-    pools = objective.draw_noise(program(True), program(False), (), {}, torch.Generator().manual_seed(0))
-    loss = objective.estimate(program(True), program(False), (), {}, pools, {}).loss
+    pools = objective.draw_noise(Pair(program(True), program(False)), torch.Generator().manual_seed(0))
+    loss = objective.estimate(Pair(program(True), program(False)), pools, {}).loss
     order = next(pool for name, pool in pools.items() if name.startswith("shared_uniform"))[0, :20].argsort()
     evidence = dist.Normal(ZERO, 2**0.5).log_prob(x[order[:4]]).sum() * 5
     torch.testing.assert_close(-loss, evidence)

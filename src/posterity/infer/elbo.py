@@ -1,19 +1,18 @@
 """The evidence lower bound, with the gradient estimator that each site allows."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from posterity.distributions.kl import has_closed_form, kl_divergence
-from posterity.handlers import Trace, replay, trace
-from posterity.infer.arguments import kind_of
+from posterity.handlers import Trace
 from posterity.infer.dependencies import descendants
 from posterity.infer.enumerated_factors import varies_along
 from posterity.infer.enumeration import enumerated_terms
 from posterity.infer.objective import Estimate, Objective
-from posterity.infer.simulation import Program, detached, is_auxiliary, is_enumerated, is_scored, over_particles, total
+from posterity.infer.simulation import Pair, detached, is_auxiliary, is_enumerated, is_scored, over_particles, total
 from posterity.kernels import NoiseTape
 from posterity.kernels.noise_tape import Pools
 from posterity.ppl import Frame, Site
@@ -81,23 +80,20 @@ class ELBO(Objective):
 
     def estimate(
         self,
-        model: Program,
-        guide: Program,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+        pair: Pair,
         pools: Pools,
         state: Mapping[str, Tensor],
     ) -> Estimate:
         """One estimate; see `Objective.estimate`."""
-        descendants_of = self._dependencies(model, guide, args, kwargs, pools)
+        descendants_of = self._dependencies(pair, pools)
 
         def particle(tape: NoiseTape) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:
-            model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
+            model_trace, guide_trace = self.traces(pair, tape)
             terms = self._terms(model_trace, guide_trace)
             bound = total([term.value for term in terms])
             pathwise = total([term.pathwise for term in terms])
             if self.sticking_the_landing:
-                pathwise = pathwise + self._cancelled_score(guide, guide_trace, args, kwargs)
+                pathwise = pathwise + self._cancelled_score(pair, guide_trace)
             scored = [site for site in guide_trace.samples() if is_scored(site)]
             for site in scored:
                 if varies_along(site):
@@ -115,11 +111,9 @@ class ELBO(Objective):
             surrogate = surrogate - (score * (cost.detach() - baseline)).sum() / self.num_particles
         return Estimate(-bounds.mean().detach(), surrogate, averages)
 
-    def prepare(
-        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], pools: Pools
-    ) -> None:
+    def prepare(self, pair: Pair, pools: Pools) -> None:
         """Find out which terms depend on which draws; see `Objective.prepare`."""
-        self._dependencies(model, guide, args, kwargs, pools)
+        self._dependencies(pair, pools)
 
     def _terms(self, model_trace: Trace, guide_trace: Trace) -> list["_Term"]:
         """The bound's terms, whose sum over all entries is log p - log q or a lower-variance estimate of it."""
@@ -143,25 +137,20 @@ class ELBO(Objective):
             terms.append(_Term(name, value, value.detach() if held else value, found.plates))
         return terms
 
-    def _cancelled_score(
-        self, guide: Program, guide_trace: Trace, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> Tensor:
+    def _cancelled_score(self, pair: Pair, guide_trace: Trace) -> Tensor:
         """Zero, with the gradient of log q in the guide's parameters at fixed draws."""
-        again = trace(replay(guide, detached(guide_trace))).get_trace(*args, **kwargs)
-        score = again.log_prob_sum() * self.kl_weight
+        score = pair.replayed_guide(detached(guide_trace)).log_prob_sum() * self.kl_weight
         return score - score.detach()
 
-    def _dependencies(
-        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], pools: Pools
-    ) -> dict[str, frozenset[str]] | None:
+    def _dependencies(self, pair: Pair, pools: Pools) -> dict[str, frozenset[str]] | None:
         """The terms that depend on each site whose score is needed, found once for arguments of a kind."""
 
         def run(row: Pools) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-            traces = self.traces(model, guide, args, kwargs, NoiseTape(row))
+            traces = self.traces(pair, NoiseTape(row))
             choices = {site.name: site.value for site in traces[1].samples() if is_scored(site)}
             return choices, {term.name: term.value for term in self._terms(*traces)}
 
-        key = model, guide, kind_of(args, kwargs)
+        key = pair.kind
         if key not in self._descendants:
             row = {kind: pool[0] for kind, pool in pools.items()}
             with torch.no_grad():

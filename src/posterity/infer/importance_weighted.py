@@ -1,15 +1,16 @@
 """Objectives made of importance weights: bounds that tighten with the number of draws."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from posterity.handlers import Trace, replay, seed, trace
+from posterity.handlers import Trace, seed, trace
 from posterity.infer.objective import Estimate
-from posterity.infer.simulation import Program, detached, is_enumerated, is_scored, over_particles
+from posterity.infer.simulation import Pair, detached, is_enumerated, is_scored, over_particles
 from posterity.infer.weighted_objective import WeightedObjective
 from posterity.kernels import NoiseTape
 from posterity.kernels.noise_tape import Pools
@@ -62,24 +63,21 @@ class IWAE(WeightedObjective):
 
     def estimate(
         self,
-        model: Program,
-        guide: Program,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+        pair: Pair,
         pools: Pools,
         state: Mapping[str, Tensor],
     ) -> Estimate:
         """One estimate; see `Objective.estimate`."""
 
         def particle(tape: NoiseTape) -> tuple[Tensor, Tensor, Tensor]:
-            model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
+            model_trace, guide_trace = self.traces(pair, tape)
             _refuse_scored(type(self).__name__, guide_trace)
             log_joint, log_guide = self.log_model(model_trace), self.log_guide(guide_trace)
             if not self.doubly_reparameterized:
                 return log_joint - log_guide, torch.zeros_like(log_joint), torch.zeros_like(log_joint)
             fixed = detached(guide_trace)
-            fixed_joint = self.log_joint(model, guide, args, kwargs, fixed)
-            fixed_guide = self.log_guide(trace(replay(guide, fixed)).get_trace(*args, **kwargs))
+            fixed_joint = self.log_joint(pair, fixed)
+            fixed_guide = self.log_guide(pair.replayed_guide(fixed))
             return log_joint - log_guide, fixed_joint, fixed_guide
 
         log_weights, fixed_joint, fixed_guide = over_particles(particle, pools, self.num_particles, self.vectorized)
@@ -126,17 +124,14 @@ class RenyiELBO(WeightedObjective):
 
     def estimate(
         self,
-        model: Program,
-        guide: Program,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+        pair: Pair,
         pools: Pools,
         state: Mapping[str, Tensor],
     ) -> Estimate:
         """One estimate; see `Objective.estimate`."""
 
         def particle(tape: NoiseTape) -> Tensor:
-            model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
+            model_trace, guide_trace = self.traces(pair, tape)
             _refuse_scored(type(self).__name__, guide_trace)
             return self.log_model(model_trace) - self.log_guide(guide_trace)
 
@@ -176,17 +171,14 @@ class VIMCO(WeightedObjective):
 
     def estimate(
         self,
-        model: Program,
-        guide: Program,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+        pair: Pair,
         pools: Pools,
         state: Mapping[str, Tensor],
     ) -> Estimate:
         """One estimate; see `Objective.estimate`."""
 
         def particle(tape: NoiseTape) -> tuple[Tensor, Tensor]:
-            model_trace, guide_trace = self.traces(model, guide, args, kwargs, tape)
+            model_trace, guide_trace = self.traces(pair, tape)
             log_weight = self.log_model(model_trace) - self.log_guide(guide_trace)
             return log_weight, self.score(guide_trace, log_weight)
 
@@ -235,10 +227,7 @@ class ReweightedWakeSleep(WeightedObjective):
 
     def estimate(
         self,
-        model: Program,
-        guide: Program,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+        pair: Pair,
         pools: Pools,
         state: Mapping[str, Tensor],
     ) -> Estimate:
@@ -246,11 +235,11 @@ class ReweightedWakeSleep(WeightedObjective):
 
         def particle(tape: NoiseTape) -> _Phases:
             with torch.no_grad():
-                _, guide_trace = self.traces(model, guide, args, kwargs, tape)
+                _, guide_trace = self.traces(pair, tape)
             fixed = detached(guide_trace)
-            log_joint = self.log_joint(model, guide, args, kwargs, fixed)
-            log_guide = self.log_guide(trace(replay(guide, fixed)).get_trace(*args, **kwargs))
-            dreamt = self._dreamt(model, guide, args, kwargs, tape) if self.insomnia < 1 else torch.zeros(())
+            log_joint = self.log_joint(pair, fixed)
+            log_guide = self.log_guide(pair.replayed_guide(fixed))
+            dreamt = self._dreamt(pair, tape) if self.insomnia < 1 else torch.zeros(())
             return _Phases(log_joint, log_guide, dreamt)
 
         log_joint, log_guide, dreamt = over_particles(particle, pools, self.num_particles, self.vectorized)
@@ -260,31 +249,28 @@ class ReweightedWakeSleep(WeightedObjective):
         wake_model, wake_guide = -self.total(weights * log_joint), -self.total(weights * log_guide)
         return Estimate(-bound, wake_model + self.insomnia * wake_guide - (1 - self.insomnia) * dreamt.mean(), {})
 
-    def probe(
-        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], recorder: Any
-    ) -> tuple[Trace, Trace]:
+    def probe(self, pair: Pair, recorder: Any) -> tuple[Trace, Trace]:
         """Run what one particle runs, so that the recorder learns its noise; the traces of model and guide."""
-        traces = super().probe(model, guide, args, kwargs, recorder)
+        traces = super().probe(pair, recorder)
         if self.insomnia < 1:
-            self._dreamt(model, guide, args, kwargs, recorder)
+            self._dreamt(pair, recorder)
         return traces
 
-    def _dreamt(
-        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], source: Any
-    ) -> Tensor:
+    def _dreamt(self, pair: Pair, source: Any) -> Tensor:
         """The guide's log density of latent values that the model drew with data of its own."""
-        observations = kwargs.get("observations")
+        observations = pair.kwargs.get("observations")
         if not isinstance(observations, Mapping):
             raise ValueError(
                 "ReweightedWakeSleep: for the sleep phase (insomnia below 1) model and guide must take a keyword "
                 "argument observations, a mapping from observed sites' names to values"
             )
         with torch.no_grad(), seed(rng_seed=source):
-            dream = trace(model).get_trace(*args, **{**kwargs, "observations": dict.fromkeys(observations)})
+            blank = {**pair.kwargs, "observations": dict.fromkeys(observations)}
+            dream = trace(pair.model).get_trace(*pair.args, **blank)
         fixed = detached(dream)
         dreamt = {name: fixed[name].value for name in observations}
-        again = trace(replay(guide, fixed)).get_trace(*args, **{**kwargs, "observations": dreamt})
-        return again.log_prob_sum()
+        told = replace(pair, kwargs={**pair.kwargs, "observations": dreamt})
+        return told.replayed_guide(fixed).log_prob_sum()
 
 
 class _Phases(NamedTuple):

@@ -11,7 +11,7 @@ from posterity.handlers import seed as seeded
 from posterity.handlers.enumerate import max_plate_nesting
 from posterity.infer.enumeration import log_density
 from posterity.infer.pareto_smoothing import pareto_smooth
-from posterity.infer.simulation import Program, check_sites, is_enumerated, over_particles, simulate
+from posterity.infer.simulation import Pair, Program, check_sites, is_enumerated, over_particles
 from posterity.kernels import NoiseRecorder, Source
 from posterity.runtime import without_validation
 
@@ -100,8 +100,9 @@ def log_evidence(
     cpu = torch.device("cpu")
     generator = torch.Generator(cpu).manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
     generators = {cpu: generator}
-    simulate(model, guide, args, kwargs, NoiseRecorder(generators))  # a guide that sets itself up does it here
-    model_trace, guide_trace = simulate(model, guide, args, kwargs, NoiseRecorder(generators))
+    pair = Pair(model, guide, args, kwargs)
+    pair.simulate(NoiseRecorder(generators))  # a guide that sets itself up does it here
+    model_trace, guide_trace = pair.simulate(NoiseRecorder(generators))
     check_sites(model_trace, guide_trace)
     enumerated = any(is_enumerated(site) for site in model_trace.latents() if site.name not in guide_trace)
     if enumerated and plate is not None:

@@ -1,16 +1,15 @@
 """What every objective of variational inference is: a bound on the log evidence, and an estimate of its gradient."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from posterity.handlers import Trace, replay, seed, trace
-from posterity.infer.arguments import kind_of
+from posterity.handlers import Trace, seed
 from posterity.infer.enumeration import enumerated_traces, log_density
-from posterity.infer.simulation import Program, nesting_of_marked, simulate
+from posterity.infer.simulation import Pair, Program, nesting_of_marked
 from posterity.kernels import NoiseRecorder, Source
 from posterity.kernels.noise_tape import Pools
 
@@ -52,20 +51,14 @@ class Objective(ABC):
     @abstractmethod
     def estimate(
         self,
-        model: Program,
-        guide: Program,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+        pair: Pair,
         pools: Pools,
         state: Mapping[str, Tensor],
     ) -> Estimate:
         """One estimate, from noise made ahead.
 
         Args:
-            model: The model.
-            guide: The guide.
-            args: Their positional arguments.
-            kwargs: Their keyword arguments.
+            pair: Model and guide, with their arguments.
             pools: Noise for each particle, by kind, `[num_particles, ...]`.
             state: The `state` of the last estimate; empty at first.
         """
@@ -97,63 +90,52 @@ class Objective(ABC):
             >>> pt.infer.ELBO().loss(same, same)
             tensor(0.)
         """
-        pools = self.draw_noise(model, guide, args, kwargs, generator)
-        estimate = self.estimate(model, guide, args, kwargs, pools, {})
+        pair = Pair(model, guide, args, kwargs)
+        pools = self.draw_noise(pair, generator)
+        estimate = self.estimate(pair, pools, {})
         return estimate.surrogate + (estimate.loss - estimate.surrogate).detach()
 
     def draw_noise(
         self,
-        model: Program,
-        guide: Program,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+        pair: Pair,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
         """The noise of one estimate, `[num_particles, ...]` by kind; a run without gradients shows what is needed."""
         generator = torch.default_generator if generator is None else generator
         recorder = NoiseRecorder({generator.device: generator})
         with torch.no_grad():
-            self.probe(model, guide, args, kwargs, recorder)
+            self.probe(pair, recorder)
         return recorder.layout().draw(recorder.generators, (self.num_particles,))
 
-    def probe(
-        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], recorder: NoiseRecorder
-    ) -> tuple[Trace, Trace]:
+    def probe(self, pair: Pair, recorder: NoiseRecorder) -> tuple[Trace, Trace]:
         """Run what one particle runs, so that the recorder learns its noise; the plain traces of model and guide."""
         # An earlier run shows whether there are sites to sum out; it draws them, which the particles do not.
-        plain = simulate(model, guide, args, kwargs, NoiseRecorder(recorder.generators))
-        self._nestings[model, guide, kind_of(args, kwargs)] = nesting_of_marked(*plain)
-        self.traces(model, guide, args, kwargs, recorder)
+        plain = pair.simulate(NoiseRecorder(recorder.generators))
+        self._nestings[pair.kind] = nesting_of_marked(*plain)
+        self.traces(pair, recorder)
         return plain
 
     def prepare(  # noqa: B027  # most need to know nothing
-        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], pools: Pools
+        self, pair: Pair, pools: Pools
     ) -> None:
         """Find out what estimates for arguments of this kind need to know, before a graph is captured; after `probe`.
 
         Args:
-            model: The model.
-            guide: The guide.
-            args: Their positional arguments.
-            kwargs: Their keyword arguments.
+            pair: Model and guide, with their arguments.
             pools: Noise for each particle, `[num_particles, ...]`.
         """
 
-    def traces(
-        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], source: Source
-    ) -> tuple[Trace, Trace]:
+    def traces(self, pair: Pair, source: Source) -> tuple[Trace, Trace]:
         """One joint run of guide and model, in which marked sites hold their whole support; after `probe`."""
-        nesting = self._nestings.get((model, guide, kind_of(args, kwargs)))
+        nesting = self._nestings.get(pair.kind)
         if nesting is None:
-            return simulate(model, guide, args, kwargs, source)
+            return pair.simulate(source)
         with seed(rng_seed=source):
-            return enumerated_traces(model, guide, args, kwargs, max_plate_nesting=nesting)
+            return enumerated_traces(pair.model, pair.guide, pair.args, pair.kwargs, max_plate_nesting=nesting)
 
-    def log_joint(
-        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], recorded: Trace
-    ) -> Tensor:
+    def log_joint(self, pair: Pair, recorded: Trace) -> Tensor:
         """The model's log density with the latent values of a guide's trace, marked sites summed out; after `probe`."""
-        nesting = self._nestings.get((model, guide, kind_of(args, kwargs)))
+        nesting = self._nestings.get(pair.kind)
         if nesting is None:
-            return trace(replay(model, recorded)).get_trace(*args, **kwargs).log_prob_sum()
-        return log_density(model, args, kwargs, recorded, max_plate_nesting=nesting)
+            return pair.replayed_model(recorded).log_prob_sum()
+        return log_density(pair.model, pair.args, pair.kwargs, recorded, max_plate_nesting=nesting)

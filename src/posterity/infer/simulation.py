@@ -1,7 +1,8 @@
 """One joint run of a guide and the model that it guides, and what is checked about the two."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from posterity.handlers import Trace, replay, seed, trace
 from posterity.handlers.enumerate import nesting_of
+from posterity.infer.arguments import kind_of
 from posterity.kernels import NoiseTape, Source
 from posterity.kernels.noise_tape import Pools
 from posterity.ppl import Factor, Site
@@ -18,25 +20,40 @@ Program = Callable[..., Any]
 _Result = TypeVar("_Result")
 
 
-def simulate(
-    model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], source: Source
-) -> tuple[Trace, Trace]:
-    """Run the guide, and the model with the guide's latent values.
+@dataclass(frozen=True)
+class Pair:
+    """A model and its guide, with the arguments that both are called with.
 
-    Args:
+    Attributes:
         model: The model.
-        guide: The guide, called with the model's arguments.
+        guide: The guide.
         args: Their positional arguments.
         kwargs: Their keyword arguments.
-        source: Where both take their random numbers from.
-
-    Returns:
-        The traces of model and guide.
     """
-    with seed(rng_seed=source):
-        guide_trace = trace(guide).get_trace(*args, **kwargs)
-        model_trace = trace(replay(model, guide_trace)).get_trace(*args, **kwargs)
-    return model_trace, guide_trace
+
+    model: Program
+    guide: Program
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def kind(self) -> Hashable:
+        """The key of what is found out once for such a call: the programs, and what decides the course of a run."""
+        return self.model, self.guide, kind_of(self.args, self.kwargs)
+
+    def simulate(self, source: Source) -> tuple[Trace, Trace]:
+        """Run the guide, and the model with the guide's latent values; the traces of model and guide."""
+        with seed(rng_seed=source):
+            guide_trace = trace(self.guide).get_trace(*self.args, **self.kwargs)
+            return self.replayed_model(guide_trace), guide_trace
+
+    def replayed_model(self, recorded: Trace) -> Trace:
+        """The trace of the model with the latent values of another trace."""
+        return trace(replay(self.model, recorded)).get_trace(*self.args, **self.kwargs)
+
+    def replayed_guide(self, recorded: Trace) -> Trace:
+        """The trace of the guide with the latent values of another trace."""
+        return trace(replay(self.guide, recorded)).get_trace(*self.args, **self.kwargs)
 
 
 def check_sites(model_trace: Trace, guide_trace: Trace) -> None:

@@ -18,7 +18,7 @@ from posterity.infer.elbo import ELBO
 from posterity.infer.objective import Estimate, Objective
 from posterity.infer.optimizers import clipped, rules
 from posterity.infer.parameters import Parameters
-from posterity.infer.simulation import Program, check_sites
+from posterity.infer.simulation import Pair, Program, check_sites
 from posterity.infer.svi_graph import check_trained
 from posterity.kernels import NoiseLayout, NoiseRecorder
 from posterity.runtime import Progress
@@ -343,7 +343,7 @@ class SVI:
     ) -> Any:
         recorder = NoiseRecorder(self._generators if generators is None else generators)
         with torch.no_grad():
-            traces = self._parameters(lambda: self.objective.probe(self.model, self.guide, args, kwargs, recorder))
+            traces = self._parameters(lambda: self.objective.probe(self._pair(args, kwargs), recorder))
         return recorder, traces
 
     def _draw_noise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
@@ -361,7 +361,7 @@ class SVI:
         recorder, traces = self._probe(args, kwargs, {cpu: torch.Generator(cpu).manual_seed(0)})
         layout: NoiseLayout = recorder.layout()
         pools = layout.draw(recorder.generators, (self.objective.num_particles,))
-        self._parameters(lambda: self.objective.prepare(self.model, self.guide, args, kwargs, pools))
+        self._parameters(lambda: self.objective.prepare(self._pair(args, kwargs), pools))
         self._parameters.discover(*traces)
         self._take_in_new_parameters()
         with torch.no_grad():
@@ -373,9 +373,12 @@ class SVI:
 
     def _estimate(self, args: tuple[Any, ...], kwargs: dict[str, Any], pools: Mapping[str, Tensor]) -> Estimate:
         estimate: Estimate = self._parameters(
-            lambda: self.objective.estimate(self.model, self.guide, args, kwargs, pools, self._state)
+            lambda: self.objective.estimate(self._pair(args, kwargs), pools, self._state)
         )
         return estimate
+
+    def _pair(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pair:
+        return Pair(self.model, self.guide, args, kwargs)
 
     def _new_optimizer(self, trained: list[nn.Parameter]) -> torch.optim.Optimizer:
         options = dict(self._optimizer_args)

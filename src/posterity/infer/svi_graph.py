@@ -14,7 +14,7 @@ from posterity.infer.objective import Estimate, Objective
 from posterity.infer.optimizers import clipped, scheduled, updated
 from posterity.infer.packing import Pack, Packing
 from posterity.infer.parameters import Parameters
-from posterity.infer.simulation import Program
+from posterity.infer.simulation import Pair, Program
 from posterity.kernels.noise_tape import Pools
 from posterity.kernels.tracing import once
 
@@ -86,7 +86,7 @@ class GraphStep:
                 estimate = functional_call(
                     parameters,
                     {**dict(zip(names, roots, strict=True)), **buffers},
-                    (lambda: objective.estimate(model, guide, own_args, own_kwargs, noise, before),),
+                    (lambda: objective.estimate(Pair(model, guide, own_args, own_kwargs), noise, before),),
                 )
                 check_trained(estimate)
                 learning_roots = [root for root in roots if root.requires_grad]

@@ -1,15 +1,12 @@
 """What objectives made of importance weights share: a weight for each draw, or for each draw and element of a plate."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from posterity.handlers import Trace, replay, trace
+from posterity.handlers import Trace
 from posterity.infer.enumeration import enumerated_log_density
 from posterity.infer.objective import Objective
-from posterity.infer.simulation import Program, is_enumerated, is_scored
+from posterity.infer.simulation import Pair, is_enumerated, is_scored
 from posterity.ppl import Frame, Site
 
 
@@ -53,13 +50,11 @@ class WeightedObjective(Objective):
             total = total + _by_element(recorded.log_prob(site) * (frame.size / frame.full_size), frame)
         return total
 
-    def log_joint(
-        self, model: Program, guide: Program, args: Sequence[Any], kwargs: Mapping[str, Any], recorded: Trace
-    ) -> Tensor:
+    def log_joint(self, pair: Pair, recorded: Trace) -> Tensor:
         """The model's log density with the latent values of a guide's trace, likewise."""
         if self.plate is None:
-            return super().log_joint(model, guide, args, kwargs, recorded)
-        return self.log_model(trace(replay(model, recorded)).get_trace(*args, **kwargs))
+            return super().log_joint(pair, recorded)
+        return self.log_model(pair.replayed_model(recorded))
 
     def score(self, recorded: Trace, log_weight: Tensor) -> Tensor:
         """The log density of what a guide drew without a gradient, of the weight's shape, without any scale or mask."""
