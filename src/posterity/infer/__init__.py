@@ -27,6 +27,9 @@ from posterity.infer.initialization import (
     init_to_value,
 )
 from posterity.infer.log_evidence import LogEvidence, log_evidence
+from posterity.infer.mcmc.hmc import HMC
+from posterity.infer.mcmc.mcmc import MCMC
+from posterity.infer.mcmc.nuts import NUTS
 from posterity.infer.objective import Estimate, Objective
 from posterity.infer.pareto_smoothing import pareto_smooth
 from posterity.infer.pathfinder import Pathfinder, PathfinderResult
@@ -37,7 +40,10 @@ from posterity.infer.svi import SVI, SVIResult
 
 __all__ = [
     "ELBO",
+    "HMC",
     "IWAE",
+    "MCMC",
+    "NUTS",
     "SVGD",
     "SVI",
     "VIMCO",

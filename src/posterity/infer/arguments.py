@@ -37,6 +37,20 @@ def values_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Hashable:
     return _key(args, kwargs, exact=True)
 
 
+def as_call(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments that a batch of data stands for: a tuple or list, a mapping of keywords, or a single argument.
+
+    Example:
+        >>> as_call([1, 2]), as_call({"x": 1}), as_call(1)
+        (((1, 2), {}), ((), {'x': 1}), ((1,), {}))
+    """
+    if isinstance(batch, Mapping):
+        return (), dict(batch)
+    if isinstance(batch, tuple | list):
+        return tuple(batch), {}
+    return (batch,), {}
+
+
 def _key(args: Sequence[Any], kwargs: Mapping[str, Any], exact: bool) -> Hashable:
     leaves, structure = pytree.tree_flatten((tuple(args), dict(kwargs)))
     return structure, tuple(_of_leaf(leaf, exact) for leaf in leaves)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from posterity.runtime import without_validation
 
@@ -42,8 +43,11 @@ def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable
         ...     square = capture(lambda x: x * x, [torch.ones(3)])
         ...     assert square(torch.full((3,), 2.0)).tolist() == [4.0, 4.0, 4.0]
     """
-    from torch._inductor import compile as inductor
-    from torch._inductor import config
+    return compiled(traced(function, example), example)
+
+
+def traced(function: Callable[..., Any], example: Sequence[Tensor]) -> GraphModule:
+    """The graph of what a function of tensors does; see `capture`."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
     try:
@@ -58,14 +62,22 @@ def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable
         raise
     graph.graph.eliminate_dead_code()
     graph.recompile()
+    return graph
+
+
+def compiled(graph: GraphModule, example: Sequence[Tensor]) -> Callable[..., Any]:
+    """A graph, compiled for arguments like the example; see `capture`."""
+    from torch._inductor import compile as inductor
+    from torch._inductor import config
+
     # The callers vouch for their arguments' shapes: Inductor would look at all of them at every call. What a program
     # draws from torch's own generator (dropout) is to be the same numbers as in eager code.
     with CAPTURING, torch.no_grad(), config.patch(size_asserts=False, fallback_random=True):
-        compiled = inductor(graph, list(example))
+        function = inductor(graph, list(example))
 
     def call(*arguments: Tensor) -> Any:
         with torch.no_grad():
-            return compiled(*arguments)
+            return function(*arguments)
 
     return call
 

@@ -22,7 +22,7 @@ from posterity.infer.initialization import (
     initial_values,
     support_of,
 )
-from posterity.infer.run_at_point import KnownModel, RunAtPoint, check_discrete, check_plates
+from posterity.infer.run_at_point import Call, KnownModel, RunAtPoint, check_discrete, check_plates
 from posterity.infer.simulation import Program, is_enumerated
 from posterity.kernels import Source
 from posterity.ppl import Site
@@ -53,6 +53,7 @@ class Potential:
         shapes: The shape of each latent variable on unconstrained space, by name, in the order of the vector.
         dtype: The vector's dtype.
         device: Where it lives.
+        has_deterministic: Whether the model has `deterministic` sites.
         vectorized: Whether batches of points go through the model at once, by `torch.vmap`; False once a batch has
             shown that the model's course depends on values.
 
@@ -86,9 +87,9 @@ class Potential:
         self.model, self.args, self.kwargs = model, tuple(args), dict(kwargs or {})
         self.vectorized = True
         start = find_start(model, self.args, self.kwargs, init=init, source=source)
-        check_discrete(start.trace)
-        check_plates(start.trace)
-        if not start.unconstrained:
+        self._given = self._held(start.trace)
+        self._subsamples = self._taken_by_plates(start.trace)
+        if not start.unconstrained and not self._given:
             raise ValueError(f"the model has no continuous latent variable\n{start.trace.format_shapes()}")
         params = {name: site.value.detach() for name, site in start.trace.items() if site.kind == "param"}
         self._known = KnownModel(params, any(is_enumerated(site) for site in start.trace.latents()))
@@ -99,7 +100,8 @@ class Potential:
         self._layout = _layout(start.unconstrained, start.trace)
         self.shapes = {name: part.shape for name, part in self._layout.items()}
         self.dim = sum(part.size for part in self._layout.values())
-        leaves = list(start.unconstrained.values())
+        self.has_deterministic = any(site.kind == "deterministic" for site in start.trace.values())
+        leaves = list(start.unconstrained.values()) or [next(start.trace.samples()).log_prob()]
         self.device = leaves[0].device
         self.dtype = leaves[0].dtype
         for leaf in leaves:
@@ -233,7 +235,7 @@ class Potential:
                     f"end with {tuple(part.shape)}"
                 )
             parts.append(value.reshape(*value.shape[:rank], part.size).to(self.dtype))
-        return torch.cat(parts, -1)
+        return torch.cat(parts, -1) if parts else torch.empty(0, dtype=self.dtype, device=self.device)
 
     def unflatten(self, z: Tensor) -> dict[str, Tensor]:
         """The values on unconstrained space that a vector holds."""
@@ -247,12 +249,30 @@ class Potential:
             for (name, part), piece in zip(self._layout.items(), pieces, strict=True)
         }
 
-    def _run(self, z: Tensor, result: Callable[[RunAtPoint], _Result], *, with_density: bool = True) -> _Result:
+    def _held(self, found: Trace) -> dict[str, Tensor]:
+        """Values of discrete latent variables that runs are given, by name: here there may be no such variables."""
+        check_discrete(found)
+        return {}
+
+    def _taken_by_plates(self, found: Trace) -> dict[str, Tensor]:
+        """Which elements plates take that choose them at random, by the plate's name: here none may."""
+        check_plates(found)
+        return {}
+
+    def _run(
+        self,
+        z: Tensor,
+        result: Callable[[RunAtPoint], _Result],
+        *,
+        with_density: bool = True,
+        call: Call | None = None,
+    ) -> _Result:
         """Run the model at one point, without checks, and take a result from the run."""
-        run = RunAtPoint(self.unflatten(z), self._known, with_density)
+        call = Call(self.args, self.kwargs, self._subsamples, self._given) if call is None else call
+        run = RunAtPoint(self.unflatten(z), self._known, with_density, call.subsamples, call.given)
         with without_validation():
             with self._around(), run:
-                self.model(*self.args, **self.kwargs)
+                self.model(*call.args, **call.kwargs)
             return result(run)
 
     @contextmanager
@@ -265,21 +285,29 @@ class Potential:
             else:
                 yield
 
-    def _mapped(self, function: Callable[[Tensor], _Result], z: Tensor) -> _Result:
-        """A function of one point, for all points of a batch: by `torch.vmap` where the model allows it."""
+    def _mapped(self, function: Callable[..., _Result], z: Tensor, *beside: Tensor) -> _Result:
+        """A function of one point, for all points of a batch: by `torch.vmap` where the model allows it.
+
+        Args:
+            function: Takes a point, and its row of what stands beside the points.
+            z: The points, `[*batch, dim]`.
+            beside: `[*batch, ...]`.
+        """
         if z.dim() == 1:
-            return function(z)
-        flat, batch = z.reshape(-1, self.dim), z.shape[:-1]
+            return function(z, *beside)
+        batch = z.shape[:-1]
+        flat = z.reshape(batch.numel(), self.dim)
+        rows = [tensor.reshape(batch.numel(), *tensor.shape[len(batch) :]) for tensor in beside]
         results: _Result | None = None
         if self.vectorized:
             try:
-                results = torch.vmap(function)(flat)
+                results = torch.vmap(function)(flat, *rows)
             except RuntimeError:
                 # The model's course depends on values, or the error is its own and comes back below.
-                function(flat[0])
+                function(flat[0], *(row[0] for row in rows))
                 self.vectorized = False
         if results is None:
-            singles = [pytree.tree_flatten(function(point)) for point in flat.unbind(0)]
+            singles = [pytree.tree_flatten(function(*own)) for own in zip(flat, *rows, strict=True)]
             leaves = [torch.stack(together) for together in zip(*(s[0] for s in singles), strict=True)]
             results = pytree.tree_unflatten(leaves, singles[0][1])
         shaped: _Result = pytree.tree_map(lambda leaf: leaf.reshape(batch + leaf.shape[1:]), results)
@@ -302,7 +330,7 @@ class Potential:
         fixed = {}
         for name in self._layout:
             site = recorded[name]
-            tensors = [t for t in _tensors_of(support_of(site)) if t.requires_grad]
+            tensors = [t for t in tensors_of(support_of(site)) if t.requires_grad]
             moving = (
                 tensors
                 and torch.autograd.grad(
@@ -359,14 +387,14 @@ def _is_identity(bijector: Bijector) -> bool:
     return isinstance(bijector.bijector if isinstance(bijector, Independent) else bijector, Identity)
 
 
-def _tensors_of(support: Any) -> list[Tensor]:
+def tensors_of(support: Any) -> list[Tensor]:
     """The tensors inside a constraint."""
     found: list[Tensor] = []
     for value in vars(support).values():
         if isinstance(value, Tensor):
             found.append(value)
         elif isinstance(value, constraints.Constraint):
-            found += _tensors_of(value)
+            found += tensors_of(value)
         elif isinstance(value, list | tuple):
-            found += [t for part in value if isinstance(part, constraints.Constraint) for t in _tensors_of(part)]
+            found += [t for part in value if isinstance(part, constraints.Constraint) for t in tensors_of(part)]
     return found

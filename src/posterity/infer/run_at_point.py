@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +15,22 @@ from posterity.infer.enumeration import enumerated_log_density
 from posterity.infer.initialization import bijector_of, is_continuous, support_of
 from posterity.infer.simulation import is_enumerated
 from posterity.ppl import Handler, Site
+
+
+class Call(NamedTuple):
+    """What a model is run on.
+
+    Attributes:
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        subsamples: The elements that its plates take, by the plate's name; a plate without an entry chooses itself.
+        given: Values of discrete latent variables, by name.
+    """
+
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    subsamples: Mapping[str, Tensor]
+    given: Mapping[str, Tensor] = MappingProxyType({})
 
 
 @dataclass
@@ -41,15 +59,25 @@ class RunAtPoint(Handler):
         unconstrained: The point: values on unconstrained space by site name.
         known: What is known of the model from earlier runs.
         with_density: Whether the log-determinants of the Jacobians are wanted.
+        subsamples: The elements that plates take, by name.
+        given: Values of discrete latent variables, by name.
 
     Attributes:
         recorded: The sites, by name.
         log_dets: The log-determinants, scalars.
     """
 
-    def __init__(self, unconstrained: Mapping[str, Tensor], known: "KnownModel", with_density: bool = True) -> None:
+    def __init__(
+        self,
+        unconstrained: Mapping[str, Tensor],
+        known: "KnownModel",
+        with_density: bool = True,
+        subsamples: Mapping[str, Tensor] | None = None,
+        given: Mapping[str, Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.unconstrained, self.known, self.with_density = unconstrained, known, with_density
+        self.subsamples, self.given = subsamples or {}, given or {}
         self.recorded: dict[str, Site] = {}
         self.log_dets: list[Tensor] = []
 
@@ -65,8 +93,12 @@ class RunAtPoint(Handler):
                 self.log_dets.append(log_det.sum())
             else:
                 site.value = bijector.forward(part)
+        elif site.kind == "sample" and site.value is None:
+            site.value = self.given.get(site.name)
         elif site.kind == "param" and site.value is None:
             site.value = self.known.params.get(site.name)
+        elif site.kind == "plate" and site.value is None:
+            site.value = self.subsamples.get(site.name)
 
     def postprocess_message(self, site: Site) -> None:
         """Keep the site."""
@@ -75,6 +107,10 @@ class RunAtPoint(Handler):
     def samples(self) -> list[Site]:
         """The sample sites."""
         return [site for site in self.recorded.values() if site.kind == "sample"]
+
+    def terms(self) -> dict[str, Tensor]:
+        """The log density of each sample site as it counts, of its batch's shape; nothing is summed out."""
+        return {site.name: _log_prob(site) for site in self.samples()}
 
     def log_density(self) -> Tensor:
         """The log density at the point."""

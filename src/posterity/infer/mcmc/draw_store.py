@@ -1,0 +1,132 @@
+"""Where draws are kept: in memory, or in blocks on disk."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from posterity.infer.mcmc.block import Block, joined
+
+
+class DrawStore:
+    """Blocks of draws in memory."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Block] = []
+
+    def append(self, block: Block) -> None:
+        """Keep a block."""
+        self._blocks.append(block)
+
+    def clear(self) -> None:
+        """Forget all blocks."""
+        self._blocks.clear()
+
+    @property
+    def num_transitions(self) -> int:
+        """How many transitions are kept."""
+        return sum(block.num_transitions for block in self._blocks)
+
+    def whole(self) -> Block:
+        """All blocks as one."""
+        self._blocks = [joined(self._blocks)]
+        return self._blocks[0]
+
+
+class Directory:
+    """A run's files: its draws in blocks, and its state after the last of them; each is written whole or not at all.
+
+    Args:
+        path: The folder, which is made if it is not there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def save_block(self, phase: str, number: int, block: Block) -> None:
+        """Write the block of a number."""
+        from safetensors.torch import save_file
+
+        tensors = {f"draws.{name}": value for name, value in block.draws.items()}
+        tensors |= {f"info.{name}": value for name, value in block.info.items()}
+        target = self.path / f"{phase}-{number:06d}.safetensors"
+        part = target.with_suffix(".part")
+        save_file({name: value.contiguous() for name, value in tensors.items()}, part)
+        _replace(part, target)
+
+    def blocks(self, phase: str, number: int) -> Iterator[Block]:
+        """Read the first blocks."""
+        from safetensors.torch import load_file
+
+        for i in range(number):
+            tensors = load_file(self.path / f"{phase}-{i:06d}.safetensors")
+            yield Block(_named(tensors, "draws."), _named(tensors, "info."))
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Write the state."""
+        part = self.path / "state.part"
+        torch.save(state, part)
+        _replace(part, self.path / "state.pt")
+
+    def load_state(self) -> dict[str, Any] | None:
+        """Read the state; None where there is none yet."""
+        path = self.path / "state.pt"
+        if not path.exists():
+            return None
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+        return state
+
+
+class DiskStore:
+    """Blocks of draws in a directory; `whole` reads them all.
+
+    Args:
+        directory: The run's files.
+        phase: What the blocks are called.
+        number: How many blocks are there and count.
+    """
+
+    def __init__(self, directory: Directory, phase: str, number: int = 0) -> None:
+        self._directory, self._phase = directory, phase
+        self.num_blocks = number
+        self._lengths = [block.num_transitions for block in directory.blocks(phase, number)]
+
+    def append(self, block: Block) -> None:
+        """Write a block."""
+        self._directory.save_block(self._phase, self.num_blocks, block)
+        self.num_blocks += 1
+        self._lengths.append(block.num_transitions)
+
+    def clear(self) -> None:
+        """Let the next block be the first."""
+        self.num_blocks, self._lengths = 0, []
+
+    @property
+    def num_transitions(self) -> int:
+        """How many transitions are kept."""
+        return sum(self._lengths)
+
+    def whole(self) -> Block:
+        """All blocks as one, read from disk."""
+        return joined(list(self._directory.blocks(self._phase, self.num_blocks)))
+
+
+def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _replace(part: Path, target: Path) -> None:
+    """Put a file in its place once it is on the disk."""
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(target)
+
+
+def fingerprint(options: dict[str, Any]) -> str:
+    """Options as text, to see whether a state belongs to a run."""
+    return json.dumps(options, sort_keys=True, default=str)

@@ -1,0 +1,388 @@
+"""The driver of Markov chain Monte Carlo."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from posterity.infer.arviz import to_arviz
+from posterity.infer.capture import CaptureError, can_compile
+from posterity.infer.diagnostics import Summary, advice, summarize
+from posterity.infer.mcmc.adaptation import Adaptation
+from posterity.infer.mcmc.draw_store import Directory, DiskStore, DrawStore, fingerprint
+from posterity.infer.mcmc.hamiltonian import HamiltonianKernel
+from posterity.infer.mcmc.kernel import Kernel
+from posterity.infer.mcmc.native_trajectories import NativeTrajectories
+from posterity.infer.mcmc.nuts import NUTS
+from posterity.infer.mcmc.stepping import Stepping
+from posterity.infer.mcmc.target import LogDensity, Target
+from posterity.infer.potential import Potential
+from posterity.kernels import Key
+from posterity.runtime import Progress
+
+# Transitions of a chain from which on compiling pays for itself.
+_WORTH_COMPILING = 300
+# Numbers that a block may hold, and transitions between two savings.
+_MOST_NUMBERS, _BETWEEN_SAVINGS = 2**25, 250
+# Numbers of streams that no transition has: transitions count from 0.
+_START, _TRIALS = -1, -2
+
+
+class MCMC:
+    """Runs the chains of a kernel: warm-up, sampling, and what is said of the draws.
+
+    Chains are a dimension of tensors, on one processor. A chain's draws depend on the seed and on its number, not on
+    how many chains there are. In a process group of `torch.distributed` (torchrun), each process runs its share of the
+    chains, and the first one gathers the draws of all.
+
+    Args:
+        kernel: The kernel, such as `NUTS(model)`.
+        num_warmup: Transitions that tune the kernel, and are not kept.
+        num_samples: Draws to keep of each chain.
+        num_chains: How many chains.
+        thin: Keep one of so many transitions.
+        collect_warmup: Whether to keep the warm-up's draws too; see `get_warmup`.
+        initial_values: Where chains start: by site name `[num_chains, *shape]` for a model, on the model's own space;
+            for a log density `[num_chains, dim]`. None: the kernel's `init` finds points.
+        seed: For the same draws again; None: one of torch's global generator.
+        progress: Whether to show a live line.
+        compile: Whether to compile the log density with its gradient, or the kernel's step, into one graph. `"auto"`:
+            where a compiler is installed and there are at least 300 transitions; a model that cannot be captured warns,
+            and runs uncompiled.
+        directory: A folder for draws and state, written as the run goes on, so that memory stays bounded and a run that
+            was stopped, however, goes on to the same draws when it is started again. None: draws stay in memory.
+
+    Raises:
+        TypeError: An argument is not of its kind.
+        ValueError: A number is out of range, or the initial values are not those of so many chains.
+
+    Example:
+        >>> import posterity as pt
+        >>> from posterity.infer.mcmc.nuts import NUTS
+        >>> def model(x):
+        ...     loc = pt.sample("loc", pt.distributions.Normal(0.0, 10.0))
+        ...     with pt.plate("data", len(x)):
+        ...         pt.sample("x", pt.distributions.Normal(loc, 1.0), obs=x)
+        >>> mcmc = MCMC(NUTS(model), num_warmup=50, num_samples=50, num_chains=2, seed=0, compile=False, progress=False)
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")  # so few draws are not enough
+        ...     mcmc.run(torch.tensor([1.0, 2.0, 3.0]))
+        >>> mcmc.get_samples()["loc"].shape
+        torch.Size([100])
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel[Any, Any],
+        num_warmup: int = 1000,
+        num_samples: int = 1000,
+        num_chains: int = 4,
+        *,
+        thin: int = 1,
+        collect_warmup: bool = False,
+        initial_values: Mapping[str, Tensor] | Tensor | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+        compile: bool | Literal["auto"] = "auto",  # noqa: A002  # the name that drivers share
+        directory: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if not isinstance(kernel, Kernel):
+            raise TypeError(f"MCMC: kernel must be a kernel such as NUTS(model), not a {type(kernel).__name__}")
+        numbers = {"num_warmup": (num_warmup, 0), "num_samples": (num_samples, 1), "num_chains": (num_chains, 1)}
+        for name, (number, least) in (numbers | {"thin": (thin, 1)}).items():
+            if isinstance(number, bool) or not isinstance(number, int) or number < least:
+                raise ValueError(f"MCMC: {name} must be a whole number of at least {least}, not {number!r}")
+        if compile not in (True, False, "auto"):
+            raise ValueError(f"MCMC: compile must be True, False or 'auto', not {compile!r}")
+        self.kernel = kernel
+        self.num_warmup, self.num_samples, self.num_chains, self.thin = num_warmup, num_samples, num_chains, thin
+        self.collect_warmup, self.progress, self.compile = collect_warmup, progress, compile
+        self.initial_values = initial_values
+        self.seed = seed
+        self.directory = None if directory is None else Directory(directory)
+        self.potential: Potential | None = None
+        self.adaptation: Adaptation | None = None
+        self._args: tuple[Any, ...] = ()
+        self._kwargs: dict[str, Any] = {}
+        self._draws: DrawStore | DiskStore = DrawStore()
+        self._warmup: DrawStore | DiskStore = DrawStore()
+        self._samples: dict[str, Tensor] | None = None
+        self._check_initial_values()
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """Warm up, and draw; with a `directory`, go on from where an earlier run was stopped.
+
+        Args:
+            *args: The model's arguments.
+            **kwargs: Its keyword arguments.
+
+        Raises:
+            ValueError: The model cannot be sampled: no start with a finite log density, a discrete latent variable that
+                is neither summed out nor a kernel's, a random subsample; or the directory holds another run.
+            KeyboardInterrupt: After a Ctrl-C; what was drawn until then can be had.
+        """
+        self._args, self._kwargs, self._samples = args, kwargs, None
+        seed = int(torch.randint(2**62, ())) if self.seed is None else self.seed
+        saved = None if self.directory is None else self.directory.load_state()
+        if saved is not None:
+            seed = saved["seed"] if self.seed is None else seed
+            if saved["fingerprint"] != self._fingerprint(seed):
+                assert self.directory is not None
+                raise ValueError(
+                    f"MCMC: the directory {str(self.directory.path)!r} holds another run, whose options were "
+                    f"{saved['fingerprint']}; these are {self._fingerprint(seed)}. Give another directory, or remove it"
+                )
+        keys = Key(seed).fold_in(torch.arange(self.num_chains))
+        target, point = self._target(args, kwargs, Key(seed))
+        keys = Key(keys.data.to(point.device))
+        engine = self._engine(target, keys, point)
+        phases = {"warmup": 0, "sample": 0}
+        adaptation = self.kernel.adaptation(engine.target, point, self.num_warmup, keys.fold_in(_TRIALS))
+        self.adaptation = adaptation
+        state = engine.init(adaptation.metric, point)
+        counts = {"warmup": 0, "sample": 0}
+        if saved is not None:
+            adaptation.load_state_dict(saved["adaptation"])
+            state = type(state)(*saved["state"])
+            phases, counts = saved["transitions"], saved["blocks"]
+        if self.directory is not None:
+            self._warmup = DiskStore(self.directory, "warmup", counts["warmup"])
+            self._draws = DiskStore(self.directory, "sample", counts["sample"])
+        else:
+            self._warmup, self._draws = DrawStore(), DrawStore()
+        self._run_phases(engine, adaptation, state, phases, seed)
+        self._warn()
+
+    def get_samples(self, group_by_chain: bool = False) -> dict[str, Tensor]:
+        """The draws.
+
+        Args:
+            group_by_chain: Whether to keep the chains apart.
+
+        Returns:
+            By site name, `deterministic` ones too, `[num_chains * num_samples, ...]`, chain after chain; or
+            `[num_chains, num_samples, ...]`. For a log density one tensor, `"position"`.
+
+        Raises:
+            RuntimeError: Nothing has been drawn yet.
+        """
+        if self._samples is None:
+            self._check_drawn()
+            self._samples = self._values(self._draws.whole().draws)
+        if group_by_chain:
+            return dict(self._samples)
+        return {name: value.flatten(0, 1) for name, value in self._samples.items()}
+
+    def get_warmup(self, group_by_chain: bool = False) -> dict[str, Tensor]:
+        """The warm-up's draws, with `collect_warmup`; as `get_samples`."""
+        if self._warmup.num_transitions == 0:
+            raise RuntimeError("MCMC: no draws of the warm-up were kept; use collect_warmup=True, and run")
+        values = self._values(self._warmup.whole().draws)
+        return values if group_by_chain else {name: value.flatten(0, 1) for name, value in values.items()}
+
+    def get_extra_fields(self, group_by_chain: bool = False) -> dict[str, Tensor]:
+        """What is known of each kept transition: acceptance, divergence, number of steps, energy, log density.
+
+        Args:
+            group_by_chain: Whether to keep the chains apart.
+        """
+        self._check_drawn()
+        info = self._draws.whole().info
+        return dict(info) if group_by_chain else {name: value.flatten(0, 1) for name, value in info.items()}
+
+    def summary(self, prob: float = 0.9) -> Summary:
+        """Mean, standard deviation, quantiles, Monte Carlo errors, effective sample sizes and R-hat of each parameter.
+
+        Args:
+            prob: How much lies between the outer quantiles.
+        """
+        return summarize(self.get_samples(group_by_chain=True), prob=prob)
+
+    def to_arviz(self, **options: Any) -> Any:
+        """The draws, with what is known of them, as an `arviz.InferenceData`; options as of `infer.to_arviz`."""
+        names = {"accept_prob": "acceptance_rate", "is_divergent": "diverging", "num_steps": "n_steps"}
+        stats = {names.get(name, name): value for name, value in self.get_extra_fields().items()}
+        stats = {"lp" if name == "log_density" else name: value for name, value in stats.items()}
+        own: dict[str, Any] = {"model": self.kernel.model, "args": self._args, "kwargs": self._kwargs}
+        own |= {"sample_stats": stats, "num_chains": self.num_chains}
+        return to_arviz(self.get_samples(), **(own | options))
+
+    def _target(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Key) -> tuple[Target, Tensor]:
+        """What is drawn from, and where the chains start."""
+        start = key.fold_in(_START)
+        if self.kernel.model is None:
+            if args or kwargs:
+                raise TypeError("MCMC.run: a kernel of a log_density takes no arguments")
+            assert self.kernel.log_density is not None
+            if not isinstance(self.initial_values, Tensor):
+                raise ValueError(
+                    "MCMC: a kernel of a log_density needs initial_values, a tensor [num_chains, dim], which say how "
+                    "many numbers a point has"
+                )
+            point = self.initial_values.detach().clone()
+            target = LogDensity(self.kernel.log_density, point.shape[1])
+            self._check_start(target, point)
+            return target, point
+        potential = self.kernel.potential(args, kwargs, start)
+        self.potential = potential
+        if isinstance(self.initial_values, Mapping):
+            self._check_chains({name: value.shape[0] for name, value in self.initial_values.items()})
+            point = potential.unconstrain(self.initial_values).to(potential.dtype)
+            self._check_start(potential, point)
+        elif self.initial_values is not None:
+            point = self.initial_values.detach().to(potential.dtype)
+            self._check_start(potential, point)
+        else:
+            point = potential.initial_points(self.num_chains, init=self.kernel.start, source=start)
+        return potential, point
+
+    def _engine(self, target: Target, keys: Key, point: Tensor) -> Stepping | NativeTrajectories:
+        """What makes the transitions."""
+        worth = self.num_warmup + self.num_samples * self.thin >= _WORTH_COMPILING
+        compiles = self.compile is True or (self.compile == "auto" and worth and can_compile())
+        if isinstance(self.kernel, HamiltonianKernel) and compiles and point.device.type == "cpu":
+            try:
+                return NativeTrajectories(self.kernel, target, keys, point)
+            except CaptureError as error:
+                if self.compile is True:
+                    raise
+                warnings.warn(f"MCMC: {error}. This run goes on uncompiled.", stacklevel=3)
+                compiles = False
+        return Stepping(self.kernel, target, keys, compile=compiles)
+
+    def _run_phases(
+        self,
+        engine: Stepping | NativeTrajectories,
+        adaptation: Adaptation,
+        state: Any,
+        made: dict[str, int],
+        seed: int,
+    ) -> None:
+        """Go on to the end from where `made` transitions of the phases have led."""
+        whole = self.num_warmup + self.num_samples * self.thin
+        divergences = 0
+        with Progress("MCMC", total=whole, enabled=self.progress) as progress:
+            phase = "warm-up"
+
+            def report(advance: float, known: Mapping[str, Tensor]) -> None:
+                nonlocal divergences
+                divergences += int(known["is_divergent"].sum()) if "is_divergent" in known else 0
+                means = {n: _Mean(known[n]) for n in ("step_size", "accept_prob") if n in known and known[n].numel()}
+                progress.update(advance, phase=phase, **means, divergences=divergences)
+
+            if sum(made.values()):
+                progress.update(sum(made.values()))
+            while made["warmup"] < self.num_warmup:
+                number = self._block_length(state, self.num_warmup - made["warmup"])
+                state, block = engine.warm_up(adaptation, state, made["warmup"], number, report)
+                made["warmup"] += number
+                if self.collect_warmup:
+                    self._warmup.append(block)
+                if made["warmup"] == self.num_warmup:
+                    point = engine.point(adaptation.metric, state)
+                    if adaptation.finish():
+                        state = engine.init(adaptation.metric, point)
+                self._save(adaptation, state, made, seed)
+            phase, divergences = "sampling", 0
+            while made["sample"] < self.num_samples * self.thin:
+                number = self._block_length(state, self.num_samples * self.thin - made["sample"])
+                first = self.num_warmup + made["sample"]
+                state, block = engine.sample(adaptation, state, first, number, report)
+                kept = slice((self.thin - 1 - made["sample"]) % self.thin, None, self.thin)
+                made["sample"] += number
+                self._draws.append(block.part(kept))
+                self._save(adaptation, state, made, seed)
+
+    def _block_length(self, state: Any, left: int) -> int:
+        numbers = max(1, self.kernel.position(state).numel())
+        longest = max(self.thin, _MOST_NUMBERS // numbers)
+        return min(left, longest if self.directory is None else min(longest, _BETWEEN_SAVINGS * self.thin))
+
+    def _save(self, adaptation: Adaptation, state: Any, made: dict[str, int], seed: int) -> None:
+        if self.directory is None:
+            return
+        assert isinstance(self._warmup, DiskStore)
+        assert isinstance(self._draws, DiskStore)
+        self.directory.save_state(
+            {
+                "fingerprint": self._fingerprint(seed),
+                "seed": seed,
+                "adaptation": adaptation.state_dict(),
+                "state": list(state),
+                "transitions": dict(made),
+                "blocks": {"warmup": self._warmup.num_blocks, "sample": self._draws.num_blocks},
+            }
+        )
+
+    def _fingerprint(self, seed: int) -> str:
+        """What must be the same for a run to go on; it may be made longer."""
+        options = {n: v for n, v in vars(self.kernel).items() if isinstance(v, bool | int | float | str | None)}
+        own = {"seed": seed, "num_warmup": self.num_warmup, "num_chains": self.num_chains, "thin": self.thin}
+        return fingerprint({"kernel": type(self.kernel).__name__, **options, **own})
+
+    def _values(self, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Draws on the model's own space, by site name."""
+        extra = {name: value for name, value in draws.items() if name != "position"}
+        if self.potential is None:
+            return {"position": draws["position"], **extra}
+        return {**self.kernel.values(self.potential, draws["position"], extra)}
+
+    def _warn(self) -> None:
+        info = self.get_extra_fields(group_by_chain=True)
+        for sentence in advice(
+            self.get_samples(group_by_chain=True),
+            divergences=info.get("is_divergent"),
+            tree_depths=info.get("tree_depth") if isinstance(self.kernel, NUTS) else None,
+            max_tree_depth=self.kernel.max_tree_depth if isinstance(self.kernel, NUTS) else None,
+            energies=info.get("energy"),
+        ):
+            warnings.warn(f"MCMC: {sentence}", stacklevel=3)
+
+    def _check_drawn(self) -> None:
+        if self._draws.num_transitions == 0:
+            raise RuntimeError("MCMC: nothing has been drawn yet; call run first")
+
+    def _check_initial_values(self) -> None:
+        values = self.initial_values
+        if isinstance(values, Tensor):
+            if values.dim() != 2:
+                raise ValueError(
+                    f"MCMC: initial_values must have shape [num_chains, dim], but has {tuple(values.shape)}"
+                )
+            self._check_chains({"initial_values": values.shape[0]})
+        elif values is not None and not isinstance(values, Mapping):
+            raise TypeError(
+                f"MCMC: initial_values must be a mapping from site names to tensors, or a tensor, not a "
+                f"{type(values).__name__}"
+            )
+
+    def _check_chains(self, lengths: Mapping[str, int]) -> None:
+        for name, length in lengths.items():
+            if length != self.num_chains:
+                raise ValueError(
+                    f"MCMC: there are {self.num_chains} chains, but initial values of {name!r} for {length}; their "
+                    "first dimension is the chain"
+                )
+
+    def _check_start(self, target: Target, point: Tensor) -> None:
+        value, gradient = target.value_and_grad(point)
+        bad = ~(value.isfinite() & gradient.isfinite().all(-1))
+        if bool(bad.any()):
+            chains = bad.nonzero().flatten().tolist()
+            raise ValueError(
+                f"MCMC: at the initial values of chains {chains} the log density is {value[bad].tolist()}, or its "
+                "gradient is not finite"
+            )
+
+
+class _Mean:
+    """The mean of a tensor, computed when a progress line is drawn."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values
+
+    def __float__(self) -> float:
+        return float(self._values.double().mean())

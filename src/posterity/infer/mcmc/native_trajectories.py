@@ -1,0 +1,272 @@
+"""Transitions of the Hamiltonian kernels by native code: `native/hamiltonian.cpp` around a replayed graph."""
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from posterity.infer.mcmc.adaptation import Adaptation
+from posterity.infer.mcmc.block import Block, Report, joined
+from posterity.infer.mcmc.dual_averaging import DualAveraging
+from posterity.infer.mcmc.hamiltonian import HamiltonianKernel
+from posterity.infer.mcmc.hmc import HMC
+from posterity.infer.mcmc.metric import DenseMetric, DiagonalMetric, LowRankMetric, Metric
+from posterity.infer.mcmc.nuts import NUTS
+from posterity.infer.mcmc.target import Target
+from posterity.infer.mcmc.trajectory import MAX_ENERGY_ERROR, HamiltonianState
+from posterity.infer.mcmc.windowed_warmup import WindowedWarmup
+from posterity.infer.native.library import library
+from posterity.infer.replay import Replay
+from posterity.kernels import Key
+
+# Evaluations between two looks at Ctrl-C and the progress line.
+_AT_ONCE = 2000
+
+
+class NativeTrajectories:
+    """Makes transitions of a Hamiltonian kernel natively; the target is compiled once, for a number of chains.
+
+    Args:
+        kernel: NUTS or HMC.
+        target: What to draw from, on its own space.
+        keys: The chains' keys; transition t takes that of `fold_in(t)`.
+        example: Points `[num_chains, dim]`, on the CPU.
+
+    Raises:
+        CaptureError: The target's course depends on values.
+    """
+
+    def __init__(self, kernel: HamiltonianKernel, target: Target, keys: Key, example: Tensor) -> None:
+        self._kernel, self._keys = kernel, keys
+        self._target = target
+        point = example.detach().clone().contiguous()
+        self._evaluation = Replay(lambda z: target.value_and_grad(z), [point])  # make_fx counts them
+        self._library = library("hamiltonian")
+        self._library.hamiltonian_new.restype = ctypes.c_void_p
+        self._library.hamiltonian_new.argtypes = [ctypes.POINTER(_Job), ctypes.c_int64]
+        self._library.hamiltonian_advance.restype = ctypes.c_int64
+        self._library.hamiltonian_advance.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+        self._library.hamiltonian_delete.argtypes = [ctypes.c_void_p, ctypes.c_int64]
+
+    @property
+    def reason(self) -> str:
+        """Why the target is not evaluated natively; empty where it is."""
+        return self._evaluation.reason
+
+    @property
+    def target(self) -> Target:
+        """What is drawn from, by the compiled graph."""
+        return self
+
+    @property
+    def dim(self) -> int:
+        """How many numbers a point has."""
+        return self._target.dim
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """The target's log density, by the compiled graph."""
+        return self.value_and_grad(z)[0]
+
+    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The target's log density and gradient, by the compiled graph."""
+        self._evaluation.inputs[0].copy_(z)
+        self._evaluation()
+        value, gradient = self._evaluation.outputs
+        return value.clone(), gradient.clone()
+
+    def init(self, metric: Metric | None, point: Tensor) -> HamiltonianState:
+        """The kernel's state at points of the target's own space."""
+        assert metric is not None
+        value, gradient = self.value_and_grad(point)
+        return HamiltonianState(metric.inverse(point), value, metric.transpose(gradient))
+
+    def point(self, metric: Metric | None, state: HamiltonianState) -> Tensor:
+        """A state's points on the target's own space."""
+        assert metric is not None
+        return metric.forward(state.position)
+
+    def warm_up(
+        self, adaptation: Adaptation, state: HamiltonianState, first: int, number: int, report: Report
+    ) -> tuple[HamiltonianState, Block]:
+        """Make transitions from which the kernel is tuned; as `Stepping.warm_up`."""
+        assert isinstance(adaptation, WindowedWarmup)
+        blocks: list[Block] = []
+        while number > 0:
+            own = min(number, adaptation.transitions_left())
+            metric = adaptation.metric
+            averaging = adaptation.averaging if self._kernel.adapt_step_size else None
+            state, block, gradients = self._run(adaptation, state, first, own, report, averaging, keep_gradients=True)
+            whitened = block.draws["position"]
+            blocks.append(_on_target_space(block, metric))
+            if adaptation.absorb(whitened, gradients):
+                adaptation.close(state.position)
+                state = self.init(adaptation.metric, metric.forward(state.position))
+            first, number = first + own, number - own
+        return state, joined(blocks)
+
+    def sample(
+        self, adaptation: Adaptation, state: HamiltonianState, first: int, number: int, report: Report
+    ) -> tuple[HamiltonianState, Block]:
+        """Make transitions with the tuning as it is; as `Stepping.sample`."""
+        state, block, _ = self._run(adaptation, state, first, number, report, None, keep_gradients=False)
+        assert adaptation.metric is not None
+        return state, _on_target_space(block, adaptation.metric)
+
+    def _run(
+        self,
+        adaptation: Adaptation,
+        state: HamiltonianState,
+        first: int,
+        number: int,
+        report: Report,
+        averaging: DualAveraging | None,
+        *,
+        keep_gradients: bool,
+    ) -> tuple[HamiltonianState, Block, Tensor | None]:
+        """Make transitions; no chain waits for another before the last."""
+        metric = adaptation.metric
+        assert metric is not None
+        state = HamiltonianState(*(part.clone().contiguous() for part in state))
+        chains, dim = state.position.shape
+        draws = state.position.new_empty(chains, number, dim)
+        gradients = torch.empty_like(draws) if keep_gradients else None
+        real = torch.empty(chains, number, dtype=torch.float64)
+        info = {
+            "log_density": real,
+            "accept_prob": real.clone(),
+            "is_divergent": torch.zeros_like(real, dtype=torch.bool),
+            "num_steps": torch.zeros_like(real, dtype=torch.int64),
+            "tree_depth": torch.zeros_like(real, dtype=torch.int64),
+            "energy": real.clone(),
+        }
+        step_size = adaptation.tuning.step_size.double().clone().contiguous()
+        averaging = None if averaging is None else DualAveraging(step_size, *(part.clone() for part in averaging[1:]))
+        done = torch.zeros(chains, dtype=torch.int64)
+        job, kept = self._job(state, metric, step_size, first, averaging, draws, gradients, info, done)
+        is_double = int(state.position.dtype == torch.float64)
+        run = self._library.hamiltonian_new(ctypes.byref(job), is_double)
+        told = torch.zeros_like(done)
+
+        def tell() -> None:
+            new = torch.arange(number) < done.unsqueeze(1)
+            new &= torch.arange(number) >= told.unsqueeze(1)
+            made = {name: info[name][new] for name in ("accept_prob", "is_divergent")}
+            report(float((done - told).double().mean()), {"step_size": step_size, **made})
+            told.copy_(done)
+
+        try:
+            while (going := self._library.hamiltonian_advance(run, is_double, _AT_ONCE)) > 0:
+                tell()
+            if going < 0:
+                self._evaluation.check()
+        finally:
+            self._library.hamiltonian_delete(run, is_double)
+        tell()
+        del kept
+        if averaging is not None:
+            adaptation.retune(averaging)  # type: ignore[attr-defined]  # only a windowed warm-up averages
+        return state, Block({"position": draws}, info), gradients
+
+    def _job(
+        self,
+        state: HamiltonianState,
+        metric: Metric,
+        step_size: Tensor,
+        first: int,
+        averaging: DualAveraging | None,
+        draws: Tensor,
+        gradients: Tensor | None,
+        info: dict[str, Tensor],
+        done: Tensor,
+    ) -> tuple["_Job", list[Tensor]]:
+        """The arguments of native code, and what must live as long as they are used."""
+        chains, number, dim = draws.shape
+        kept: list[Tensor] = []
+
+        def address(tensor: Tensor | None) -> int | None:
+            if tensor is None or tensor.numel() == 0:
+                return None
+            assert tensor.is_contiguous()
+            kept.append(tensor)
+            return tensor.data_ptr()
+
+        kind, scale, factor, stretch = _parts(metric)
+        kernel, value = self._kernel, self._evaluation.outputs
+        job = _Job(
+            num_chains=chains,
+            dim=dim,
+            max_tree_depth=kernel.max_tree_depth if isinstance(kernel, NUTS) else 1,
+            is_nuts=isinstance(kernel, NUTS),
+            max_energy_error=MAX_ENERGY_ERROR,
+            evaluate=self._evaluation.entry,
+            context=self._evaluation.context,
+            point=address(self._evaluation.inputs[0]),
+            value=address(value[0]),
+            gradient=address(value[1]),
+            metric=kind,
+            rank=0 if stretch is None else stretch.shape[-1],
+            scale=address(scale),
+            factor=address(factor),
+            stretch=address(stretch),
+            position=address(state.position),
+            log_density=address(state.log_density),
+            position_gradient=address(state.gradient),
+            keys=address(self._keys.data.contiguous()),
+            first_transition=first,
+            num_transitions=number,
+            trajectory_length=kernel.trajectory_length if isinstance(kernel, HMC) else 0.0,
+            jitter=kernel.jitter if isinstance(kernel, HMC) else 0.0,
+            max_num_steps=kernel.max_num_steps if isinstance(kernel, HMC) else 0,
+            num_steps_given=(kernel.num_steps or 0) if isinstance(kernel, HMC) else 0,
+            step_size=address(step_size),
+            target_accept=kernel.target_accept if averaging is not None else 0.0,
+            error_sum=address(None if averaging is None else averaging.error_sum),
+            log_step_average=address(None if averaging is None else averaging.log_step_average),
+            shrinkage_point=address(None if averaging is None else averaging.shrinkage_point),
+            num_updates=address(None if averaging is None else averaging.num_updates),
+            draws=address(draws),
+            gradients=address(gradients),
+            accept_prob=address(info["accept_prob"]),
+            energy=address(info["energy"]),
+            log_densities=address(info["log_density"]),
+            num_steps=address(info["num_steps"]),
+            tree_depth=address(info["tree_depth"]),
+            is_divergent=address(info["is_divergent"]),
+            done=address(done),
+        )
+        return job, kept
+
+
+def _on_target_space(block: Block, metric: Metric) -> Block:
+    position = metric.forward(block.draws["position"].transpose(0, 1)).transpose(0, 1)
+    return Block({"position": position}, block.info)
+
+
+def _parts(metric: Metric) -> tuple[int, Tensor | None, Tensor | None, Tensor | None]:
+    if isinstance(metric, DenseMetric):
+        return 1, None, metric.factor.contiguous(), None
+    if isinstance(metric, LowRankMetric) and metric.stretch.shape[-1]:
+        return 2, metric.scale.contiguous(), metric.directions.contiguous(), metric.stretch.contiguous()
+    assert isinstance(metric, DiagonalMetric | LowRankMetric)
+    return 0, metric.scale.contiguous(), None, None
+
+
+class _Job(ctypes.Structure):
+    """`Job` of `native/hamiltonian.cpp`, field by field."""
+
+    _fields_ = [  # ctypes reads it once
+        *((name, ctypes.c_int64) for name in ("num_chains", "dim", "max_tree_depth", "is_nuts")),
+        ("max_energy_error", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in ("evaluate", "context", "point", "value", "gradient")),
+        *((name, ctypes.c_int64) for name in ("metric", "rank")),
+        *((name, ctypes.c_void_p) for name in ("scale", "factor", "stretch")),
+        *((name, ctypes.c_void_p) for name in ("position", "log_density", "position_gradient", "keys")),
+        *((name, ctypes.c_int64) for name in ("first_transition", "num_transitions")),
+        *((name, ctypes.c_double) for name in ("trajectory_length", "jitter")),
+        *((name, ctypes.c_int64) for name in ("max_num_steps", "num_steps_given")),
+        ("step_size", ctypes.c_void_p),
+        ("target_accept", ctypes.c_double),
+        *((n, ctypes.c_void_p) for n in ("error_sum", "log_step_average", "shrinkage_point", "num_updates")),
+        *((name, ctypes.c_void_p) for name in ("draws", "gradients", "accept_prob", "energy", "log_densities")),
+        *((name, ctypes.c_void_p) for name in ("num_steps", "tree_depth", "is_divergent", "done")),
+    ]

@@ -1,0 +1,1 @@
+"""C++ sources of this package, and what builds them on the machine where they run."""
