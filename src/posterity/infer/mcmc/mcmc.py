@@ -27,6 +27,8 @@ from posterity.runtime import Progress
 _WORTH_COMPILING = 300
 # Numbers that a block may hold, and transitions between two savings.
 _MOST_NUMBERS, _BETWEEN_SAVINGS = 2**25, 250
+# Fewer draws of a chain tell nothing about it.
+_ENOUGH_TO_JUDGE = 4
 # Numbers of streams that no transition has: transitions count from 0.
 _START, _TRIALS = -1, -2
 
@@ -331,6 +333,9 @@ class MCMC:
         return {**self.kernel.values(self.potential, draws["position"], extra)}
 
     def _warn(self) -> None:
+        """Say what is wrong with the draws, and what to do."""
+        if self._draws.num_transitions < _ENOUGH_TO_JUDGE:
+            return
         info = self.get_extra_fields(group_by_chain=True)
         for sentence in advice(
             self.get_samples(group_by_chain=True),
