@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.utils import _pytree as pytree
 
 from posterity.bijectors import Bijector, Identity, Independent
+from posterity.distributions.supports import tensors_of
 from posterity.handlers import Trace, enumerate_sites, substitute
 from posterity.handlers.enumerate import max_plate_nesting
 from posterity.infer.capture import capture
@@ -92,7 +92,8 @@ class Potential:
         if not start.unconstrained and not self._given:
             raise ValueError(f"the model has no continuous latent variable\n{start.trace.format_shapes()}")
         params = {name: site.value.detach() for name, site in start.trace.items() if site.kind == "param"}
-        self._known = KnownModel(params, any(is_enumerated(site) for site in start.trace.latents()))
+        names = frozenset(site.name for site in start.trace.samples())
+        self._known = KnownModel(params, names, any(is_enumerated(site) for site in start.trace.latents()))
         if self._known.is_enumerated:
             values = {name: start.trace[name].value for name in start.unconstrained}
             given = substitute(model, {**params, **values})
@@ -385,16 +386,3 @@ def _layout(unconstrained: Mapping[str, Tensor], found: Trace) -> dict[str, _Par
 
 def _is_identity(bijector: Bijector) -> bool:
     return isinstance(bijector.bijector if isinstance(bijector, Independent) else bijector, Identity)
-
-
-def tensors_of(support: Any) -> list[Tensor]:
-    """The tensors inside a constraint."""
-    found: list[Tensor] = []
-    for value in vars(support).values():
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif isinstance(value, constraints.Constraint):
-            found += tensors_of(value)
-        elif isinstance(value, list | tuple):
-            found += [t for part in value if isinstance(part, constraints.Constraint) for t in tensors_of(part)]
-    return found

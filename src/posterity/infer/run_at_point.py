@@ -39,6 +39,7 @@ class KnownModel:
 
     Attributes:
         params: The values of `param` statements.
+        names: The sample sites.
         is_enumerated: Whether discrete variables are summed out.
         nesting: How many batch dimensions plates take; 0 where nothing is enumerated.
         bijectors: From unconstrained space, for sites whose supports are the same everywhere.
@@ -46,6 +47,7 @@ class KnownModel:
     """
 
     params: dict[str, Tensor]
+    names: frozenset[str]
     is_enumerated: bool
     nesting: int = 0
     bijectors: dict[str, Bijector] = field(default_factory=dict)
@@ -114,9 +116,19 @@ class RunAtPoint(Handler):
 
     def log_density(self) -> Tensor:
         """The log density at the point."""
+        self._check_names()
         if self.known.is_enumerated:
             return _sum([enumerated_log_density(Trace(self.recorded)), *self.log_dets])
         return _sum([*(_log_prob(site).sum() for site in self.samples()), *self.log_dets])
+
+    def _check_names(self) -> None:
+        found = {site.name for site in self.samples()}
+        if found != self.known.names:
+            more, fewer = sorted(found - self.known.names), sorted(self.known.names - found)
+            raise ValueError(
+                f"the model's sample sites have changed since its first run (new: {more}, gone: {fewer}), so that its "
+                "log density is not one function: which sites there are must depend on nothing but the arguments"
+            )
 
     def parts(self) -> tuple[Tensor, Tensor]:
         """Its two parts; see `Potential.log_prior_and_likelihood`."""

@@ -59,14 +59,13 @@ class LengthAscent(NamedTuple):
         log_length = length.double().log()
         return cls(log_length, log_length, torch.zeros_like(log_length), torch.zeros_like(log_length).to(torch.int64))
 
-    def update(self, gradient: Tensor, shortest: Tensor, longest: Tensor) -> "LengthAscent":
-        """Go uphill, between two lengths; a gradient that is not finite counts as 0."""
+    def update(self, gradient: Tensor) -> "LengthAscent":
+        """Go uphill by the gradient with respect to the logarithm; one that is not finite counts as 0."""
         gradient = torch.where(gradient.isfinite(), gradient, 0.0)
         count = self.num_updates + 1
         square = _DECAY * self.square + (1 - _DECAY) * gradient.square()
         rate = _RATE * gradient / (square / (1 - _DECAY ** count.double())).sqrt().clamp(min=1e-30)
         log_length = self.log_length + rate.clamp(-_LARGEST_UPDATE, _LARGEST_UPDATE)
-        log_length = log_length.clamp(shortest.log(), longest.log())
         weight = count.double() ** -0.5
         average = (1 - weight) * self.log_length_average + weight * log_length
         return LengthAscent(log_length, average, square, count)
@@ -128,10 +127,9 @@ class ChEESAdaptation(Adaptation):
         accept_prob = info.accept_prob.double().nan_to_num(nan=0.0)
         harmonic = 1 / (1 / accept_prob.clamp(min=_LEAST_ACCEPTANCE)).mean(0, keepdim=True)
         self.averaging = self.averaging.update(harmonic, self._target_accept)
-        step_size = self.averaging.step_size
         slope = (accept_prob * info.criterion_gradient).sum() / accept_prob.sum().clamp(min=1e-30)
-        self.ascent = self.ascent.update(slope, step_size[0], self._max_num_steps * step_size[0])
-        self._tune(step_size, self.ascent.log_length.exp())
+        self.ascent = self.ascent.update(slope)
+        self._tune(self.averaging.step_size, self.ascent.log_length.exp())
         if self._window >= len(self.windows):
             return False
         size = self.windows[self._window]
@@ -144,7 +142,9 @@ class ChEESAdaptation(Adaptation):
     def finish(self) -> bool:
         """Settle on the means of step size and length."""
         if int(self.ascent.num_updates):
-            self._tune(self.averaging.final(), self.ascent.log_length_average.exp())
+            step_size = self.averaging.final()
+            longest = self._max_num_steps * step_size
+            self._tune(step_size, self.ascent.log_length_average.exp().minimum(longest))
         return False
 
     def state_dict(self) -> dict[str, Any]:
@@ -182,7 +182,6 @@ class ChEESAdaptation(Adaptation):
         self._window += 1
         step_size = self._tried(before.forward(state.position), self.averaging.final())
         self.averaging = DualAveraging.start(step_size)
-        length = length.clamp(step_size[0], self._max_num_steps * step_size[0])
         self.ascent = LengthAscent.start(length)
         self._tune(step_size, length)
         return True

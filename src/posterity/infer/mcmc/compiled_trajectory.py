@@ -1,14 +1,15 @@
-"""Transitions whose number of integrator steps is known only as they run, out of compiled graphs."""
+"""Transitions whose number of integrator steps is known only as they run, out of three compiled graphs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from posterity.infer.capture import capture
 from posterity.infer.mcmc.metric import Metric, Preconditioned
 from posterity.infer.mcmc.target import Target
+from posterity.infer.replay import Replay
 from posterity.kernels import Key
 
 State = TypeVar("State", bound=NamedTuple)
@@ -21,21 +22,21 @@ _InfoOut = TypeVar("_InfoOut", bound=NamedTuple, covariant=True)
 CompiledStep = Callable[[Metric | None, State, Tuned, Key], tuple[State, Info]]
 
 
-class _TrajectoryKernel(Protocol[State, _TunedIn, _InfoOut]):
-    """A kernel whose transition is a beginning, some leapfrogs, and an end."""
+class TrajectoryKernel(Protocol[State, _TunedIn, _InfoOut]):
+    """A kernel whose transition is a beginning, some leapfrogs, and an end; each is one graph of tensor operations."""
 
     def begin(self, state: State, tuning: _TunedIn, keys: Key) -> Any:
-        """A trajectory with a field `planned`: how many leapfrogs each chain takes."""
+        """A trajectory, whose field `planned` says how many leapfrogs each chain takes."""
 
     def leapfrog(self, target: Target, trajectory: Any, tuning: _TunedIn) -> Any:
         """One leapfrog; chains that have theirs stay as they are."""
 
     def end(self, trajectory: Any, tuning: _TunedIn, keys: Key) -> tuple[State, _InfoOut]:
-        """The new state."""
+        """The new state, and what is known of the transition."""
 
 
 def compiled_step(
-    kernel: _TrajectoryKernel[State, Tuned, Info],
+    kernel: TrajectoryKernel[State, Tuned, Info],
     target: Target,
     metric: Metric | None,
     state: State,
@@ -44,7 +45,8 @@ def compiled_step(
 ) -> CompiledStep[State, Tuned, Info]:
     """A kernel's step with its beginning, its leapfrog and its end as one compiled graph each.
 
-    Between them Python reads how many leapfrogs there are, once in a transition.
+    The number of leapfrogs is read once in a transition; they follow each other without Python where the leapfrog's
+    graph can be replayed natively. The step belongs to one thread at a time.
 
     Args:
         kernel: The kernel.
@@ -60,38 +62,43 @@ def compiled_step(
     Raises:
         CaptureError: The target's log density depends on the values of its tensors, so that it is not one graph.
     """
-
-    def leapfrog(metric: Any, trajectory: Any, tuning: Tuned) -> Any:
-        return kernel.leapfrog(Preconditioned(target, metric) if metric else target, trajectory, tuning)
-
     example = kernel.begin(state, tuning, keys)
-    begin = _captured(lambda s, t, k: kernel.begin(s, t, Key(k)), state, tuning, keys.data)
-    advance = _captured(leapfrog, metric or (), example, tuning)
-    end = _captured(lambda x, t, k: kernel.end(x, t, Key(k)), example, tuning, keys.data)
+    size, structure = len(pytree.tree_leaves(example)), pytree.tree_structure(example)
+    first = len(pytree.tree_leaves(metric or ()))
+    changing: list[int] = []
+
+    def leapfrog(metric: Any, trajectory: Any, tuning: Tuned) -> list[Tensor]:
+        new = kernel.leapfrog(Preconditioned(target, metric) if metric else target, trajectory, tuning)
+        pairs = zip(pytree.tree_leaves(new), pytree.tree_leaves(trajectory), strict=True)
+        changed = [(place, leaf) for place, (leaf, old) in enumerate(pairs) if leaf is not old]
+        changing[:] = [first + place for place, _ in changed]
+        return [leaf for _, leaf in changed]
+
+    begin = _graph(lambda s, t, k: kernel.begin(s, t, Key(k)), state, tuning, keys.data)
+    advance = _graph(leapfrog, metric or (), example, tuning)
+    end = _graph(lambda x, t, k: kernel.end(x, t, Key(k)), example, tuning, keys.data)
 
     def step(metric: Metric | None, state: State, tuning: Tuned, keys: Key) -> tuple[State, Info]:
-        trajectory = begin(state, tuning, keys.data)
-        for _ in range(int(trajectory.planned.max())):
-            trajectory = advance(metric or (), trajectory, tuning)
-        new: tuple[State, Info] = end(trajectory, tuning, keys.data)
+        _fill(begin, state, tuning, keys.data)
+        begin()
+        trajectory = begin.result
+        _fill(advance, metric or (), trajectory, tuning)
+        advance.loop(int(trajectory.planned.max()), feedback=list(enumerate(changing)))
+        _fill(end, pytree.tree_unflatten(advance.inputs[first : first + size], structure), tuning, keys.data)
+        end()
+        new: tuple[State, Info] = pytree.tree_map(torch.clone, end.result)
         return new
 
     return step
 
 
-def _captured(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
+def _graph(function: Callable[..., Any], *example: Any) -> Replay:
     """A function of trees of tensors as one graph."""
-    leaves, tree = pytree.tree_flatten(example)
-    results: list[Any] = []
+    leaves, structure = pytree.tree_flatten(example)
+    owned = [leaf.clone(memory_format=torch.contiguous_format) for leaf in leaves]
+    return Replay(lambda *flat: function(*pytree.tree_unflatten(flat, structure)), owned)
 
-    def flat(*leaves: Tensor) -> list[Tensor]:
-        result, spec = pytree.tree_flatten(function(*pytree.tree_unflatten(leaves, tree)))
-        results[:] = [spec]
-        return result
 
-    graph = capture(flat, leaves)
-
-    def call(*arguments: Any) -> Any:
-        return pytree.tree_unflatten(graph(*pytree.tree_leaves(arguments)), results[0])
-
-    return call
+def _fill(graph: Replay, *arguments: Any) -> None:
+    for static, leaf in zip(graph.inputs, pytree.tree_leaves(arguments), strict=True):
+        static.copy_(leaf)

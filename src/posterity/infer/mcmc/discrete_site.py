@@ -8,6 +8,7 @@ from torch import Tensor
 
 from posterity.distributions import Distribution, Independent, MaskedDistribution
 from posterity.ppl import Site
+from posterity.runtime import validation_enabled
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,15 @@ class DiscreteSite:
         """The site's value of choices `[*batch, size]`, `[*batch, *grid, *event]`."""
         batch = choices.shape[:-1]
         if self.table is None:
-            return choices.reshape(*batch, *self.grid, *self.event).to(self.dtype)
+            return choices.reshape((*batch, *self.grid, *self.event)).to(self.dtype)
         ones = (1,) * len(self.event)
-        index = choices.reshape(*batch, *self.grid, *ones)
+        index = choices.reshape((*batch, *self.grid, *ones))
         if all(size == 1 for size in self.table.shape[1 : 1 + len(self.grid)]):
             # One list for all elements.
-            return self.table.reshape(-1, *self.event)[index.reshape(*batch, *self.grid)]
+            return self.table.reshape(-1, *self.event)[choices.reshape((*batch, *self.grid))]
         table = self.table.expand(-1, *self.grid, *self.event)
         table = table.reshape((1,) * len(batch) + table.shape)
-        where = index.expand(*batch, *self.grid, *self.event).unsqueeze(len(batch))
+        where = index.expand((*batch, *self.grid, *self.event)).unsqueeze(len(batch))
         return torch.take_along_dim(table, where, len(batch)).squeeze(len(batch))
 
     def choices(self, values: Tensor) -> Tensor:
@@ -71,15 +72,15 @@ class DiscreteSite:
         """
         batch = values.shape[: values.dim() - len(self.grid) - len(self.event)]
         if self.table is None:
-            return values.round().long().reshape(*batch, self.size)
+            return values.round().long().reshape((*batch, self.size))
         same = values.unsqueeze(0) == self.table.reshape(
             self.table.shape[:1] + (1,) * len(batch) + self.table.shape[1:]
         ).to(values.dtype)
         if self.event:
             same = same.flatten(-len(self.event)).all(-1)
-        if not torch._is_all_true(same.any(0)):
+        if validation_enabled() and not torch._is_all_true(same.any(0)):
             raise ValueError(f"site {self.name!r} is given a value that is none of its {self.num_values} values")
-        return same.int().argmax(0).reshape(*batch, self.size)
+        return same.int().argmax(0).reshape((*batch, self.size))
 
 
 def discrete_site(site: Site, *, support_moves: bool, is_updated_by_user: bool = False) -> DiscreteSite:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from posterity.infer.mcmc.block import Block, joined
+from posterity.infer.mcmc.process_group import ProcessGroup
 
 
 class DrawStore:
@@ -27,6 +28,11 @@ class DrawStore:
         self._blocks.clear()
 
     @property
+    def num_blocks(self) -> int:
+        """How many blocks are kept."""
+        return len(self._blocks)
+
+    @property
     def num_transitions(self) -> int:
         """How many transitions are kept."""
         return sum(block.num_transitions for block in self._blocks)
@@ -42,10 +48,11 @@ class Directory:
 
     Args:
         path: The folder, which is made if it is not there.
+        processes: Those that share it: each of several has a folder of its own inside.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path, processes: ProcessGroup) -> None:
+        self.path = path if processes.size == 1 else path / f"process-{processes.rank:03d}"
         self.path.mkdir(parents=True, exist_ok=True)
 
     def save_block(self, phase: str, number: int, block: Block) -> None:

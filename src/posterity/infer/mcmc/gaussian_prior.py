@@ -144,7 +144,7 @@ def _checked_normal(site: Site) -> Distribution:
 def _check_independent(
     distribution: Distribution, name: str, followed: provenance, values: Mapping[str, Tensor]
 ) -> None:
-    """Refuse parameters that depend on latent variables; on continuous ones, of which only a shape was taken, none do."""
+    """Refuse parameters that depend on latent variables by more than the shapes of continuous ones."""
     if not followed.depends_on_latents(distribution):
         return
     names = followed.ancestors_of(name) & followed.latents

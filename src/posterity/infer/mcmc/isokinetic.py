@@ -70,15 +70,16 @@ def _kicked(direction: Tensor, gradient: Tensor, step_size: Tensor) -> tuple[Ten
 
     With $\delta = \epsilon |g| / (d - 1)$, $e = g / |g|$ and $c = p \cdot e$ the new direction is that of $p + e (\sinh
     \delta + c (\cosh \delta - 1))$, and the energy grows by $(d - 1) \log(\cosh \delta + c \sinh \delta)$; both are
-    written in powers of $e^{-\delta}$, which do not overflow.
+    written in $r = 1 - e^{-\delta}$, which does not overflow.
     """
-    freedom = direction.shape[-1] - 1
-    size = torch.linalg.vector_norm(gradient.double(), dim=-1)
+    freedom, own, slope = direction.shape[-1] - 1, direction.double(), gradient.double()
+    size = torch.linalg.vector_norm(slope, dim=-1)
     safe = torch.where(size == 0, 1.0, size)
-    cosine = (direction.double() * gradient.double()).sum(-1) / safe
+    cosine = (own * slope).sum(-1) / safe
     delta = step_size.double() * size / freedom
-    shrinks, rest = (-delta).exp(), -torch.expm1(-delta)
-    pull = rest * (1 + shrinks + cosine * rest) / safe
-    turned = (2 * shrinks).unsqueeze(-1) * direction.double() + pull.unsqueeze(-1) * gradient.double()
-    kinetic = freedom * (delta + torch.log1p(0.5 * (1 - cosine) * torch.expm1(-2 * delta)))
+    rest = -torch.expm1(-delta)
+    shrinks = 2 * (1 - rest)
+    pull = rest * (2 + (cosine - 1) * rest) / safe
+    turned = torch.addcmul(shrinks.unsqueeze(-1) * own, pull.unsqueeze(-1), slope)
+    kinetic = freedom * (delta + torch.log1p((cosine - 1) * rest * (1 - 0.5 * rest)))
     return unit(turned).to(direction.dtype), kinetic

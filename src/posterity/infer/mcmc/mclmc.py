@@ -111,7 +111,8 @@ class MCLMC(Kernel[PhasePoint, MCLMCTuning]):
         if isinstance(max_num_steps, bool) or not isinstance(max_num_steps, int) or max_num_steps < 1:
             raise ValueError(f"MCLMC: max_num_steps must be a whole number of at least 1, not {max_num_steps!r}")
         self.adjusted, self.is_capturable = adjusted, not adjusted
-        self.target_accept, self.energy_variance, self.max_num_steps = target_accept, energy_variance, max_num_steps
+        self.integrator, self.max_num_steps = integrator, max_num_steps
+        self.target_accept, self.energy_variance = target_accept if adjusted else None, energy_variance
         self.metric = cast(MetricKind | None, metric)
         self._kicks = KICKS[integrator]
 
@@ -136,6 +137,8 @@ class MCLMC(Kernel[PhasePoint, MCLMCTuning]):
         self, target: Target, metric: Metric | None, state: PhasePoint, tuning: MCLMCTuning, keys: Key
     ) -> "CompiledStep[PhasePoint, MCLMCTuning, MCLMCInfo]":
         """The adjusted `step` with each of its three parts as one compiled graph; see `compiled_step`."""
+        if not self.adjusted:
+            raise TypeError("MCLMC.compiled is of adjusted=True; a step without adjustment can be captured whole")
         return compiled_step(self, target, metric, state, tuning, keys)
 
     def adaptation(self, target: Target, position: Tensor, num_warmup: int, keys: Key) -> MCLMCAdaptation:
@@ -144,7 +147,7 @@ class MCLMC(Kernel[PhasePoint, MCLMCTuning]):
             position,
             num_warmup,
             metric=self.metric,
-            target_accept=self.target_accept if self.adjusted else None,
+            target_accept=self.target_accept,
             energy_variance=self.energy_variance,
         )
 

@@ -17,11 +17,12 @@ from posterity.infer.mcmc.windowed_warmup import windows
 # The shares of the warm-up in which the metric is learnt, and after which the length is.
 _METRIC_ENDS, _LENGTH_ENDS = 0.6, 0.85
 # The length as a multiple of the autocorrelation length: of unadjusted chains, and of adjusted ones.
-_UNADJUSTED, _ADJUSTED = 0.4, 0.3
+_UNADJUSTED, _ADJUSTED = 0.4, 0.6
 # By how much that may change it; and how many draws tell an autocorrelation.
 _LARGEST_CHANGE, _FEWEST_DRAWS = 4.0, 20
-# The first step size by the root of the number of dimensions, where scales are near 1.
-_FIRST_STEP = 0.2
+# The first step size by the root of the number of dimensions, where scales are near 1; and how many steps long an
+# adjusted trajectory is as long as nothing is known of the scales.
+_FIRST_STEP, _FIRST_STEPS = 0.2, 5.0
 # Windows keep so many numbers at most, and leave draws out beyond.
 _MOST_NUMBERS = 2**26
 
@@ -80,7 +81,7 @@ class MCLMCAdaptation(Adaptation):
         ones = torch.ones(num_chains, dtype=torch.float64, device=position.device)
         self.length = ones * self._dim**0.5
         self.tuner = self._fresh(ones * self._first)
-        self.tuning = MCLMCTuning(self.tuner.step_size, self.length)
+        self.tuning = self._current()
 
     def update(self, state: Any, info: Any) -> bool:
         """Learn from a transition; whether the metric has changed."""
@@ -98,7 +99,7 @@ class MCLMCAdaptation(Adaptation):
             self._keep(state, self._ends - self._begins)
             if self._count == self._ends:
                 self._set_length()
-        self.tuning = MCLMCTuning(self.tuner.step_size, self.length)
+        self.tuning = self._current()
         return changed
 
     def finish(self) -> bool:
@@ -113,6 +114,7 @@ class MCLMCAdaptation(Adaptation):
             "metric": list(self.metric),  # type: ignore[call-overload]  # a metric is a tuple of tensors
             "tuner": list(self.tuner),
             "tuning": list(self.tuning),
+            "length": self.length,
             "count": self._count,
             "window": self._window,
             "seen": self._seen,
@@ -125,12 +127,20 @@ class MCLMCAdaptation(Adaptation):
         self.metric = type(self.metric)(*state["metric"])
         self.tuner = type(self.tuner)(*state["tuner"])
         self.tuning = MCLMCTuning(*state["tuning"])
-        self.length = self.tuning.length
+        self.length = state["length"]
         self._count, self._window, self._seen = state["count"], state["window"], state["seen"]
         self._draws, self._gradients = list(state["draws"]), list(state["gradients"])
 
     def _fresh(self, step_size: Tensor) -> EnergyVariance | DualAveraging:
-        return EnergyVariance.start(step_size) if self._target_accept is None else DualAveraging.start(step_size)
+        if self._target_accept is None:
+            return EnergyVariance.start(step_size)
+        # Its first trials are ten times as long as its start; steps that are too long would be punished for long.
+        return DualAveraging.start(step_size / 10)._replace(step_size=step_size.double())
+
+    def _current(self) -> MCLMCTuning:
+        step_size, length = self.tuner.step_size, self.length
+        knows_scales = self._window > 0 or not self.windows
+        return MCLMCTuning(step_size, length if knows_scales else length.minimum(_FIRST_STEPS * step_size))
 
     def _keep(self, state: Any, size: int) -> None:
         if self._seen % -(-size * state.position.numel() // _MOST_NUMBERS) == 0:

@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,11 +13,13 @@ from posterity.infer.arviz import to_arviz
 from posterity.infer.capture import CaptureError, can_compile
 from posterity.infer.diagnostics import Summary, advice, summarize
 from posterity.infer.mcmc.adaptation import Adaptation
+from posterity.infer.mcmc.block import Block
 from posterity.infer.mcmc.draw_store import Directory, DiskStore, DrawStore, fingerprint
 from posterity.infer.mcmc.hamiltonian import HamiltonianKernel
 from posterity.infer.mcmc.kernel import Kernel
 from posterity.infer.mcmc.native_trajectories import NativeTrajectories
 from posterity.infer.mcmc.nuts import NUTS
+from posterity.infer.mcmc.process_group import ProcessGroup
 from posterity.infer.mcmc.stepping import Stepping
 from posterity.infer.mcmc.target import LogDensity, Target
 from posterity.infer.potential import Potential
@@ -104,7 +107,7 @@ class MCMC:
         self.collect_warmup, self.progress, self.compile = collect_warmup, progress, compile
         self.initial_values = initial_values
         self.seed = seed
-        self.directory = None if directory is None else Directory(directory)
+        self.path = None if directory is None else Path(directory)
         self.potential: Potential | None = None
         self.adaptation: Adaptation | None = None
         self._args: tuple[Any, ...] = ()
@@ -112,6 +115,7 @@ class MCMC:
         self._draws: DrawStore | DiskStore = DrawStore()
         self._warmup: DrawStore | DiskStore = DrawStore()
         self._samples: dict[str, Tensor] | None = None
+        self._whole: Block | None = None
         self._check_initial_values()
 
     def run(self, *args: Any, **kwargs: Any) -> None:
@@ -126,37 +130,48 @@ class MCMC:
                 is neither summed out nor a kernel's, a random subsample; or the directory holds another run.
             KeyboardInterrupt: After a Ctrl-C; what was drawn until then can be had.
         """
-        self._args, self._kwargs, self._samples = args, kwargs, None
-        seed = int(torch.randint(2**62, ())) if self.seed is None else self.seed
-        saved = None if self.directory is None else self.directory.load_state()
+        self._args, self._kwargs, self._samples, self._whole = args, kwargs, None, None
+        processes = ProcessGroup()
+        chains = processes.own_chains(self.num_chains)
+        seed = processes.agreed(int(torch.randint(2**62, ())) if self.seed is None else self.seed)
+        directory = None if self.path is None else Directory(self.path, processes)
+        saved = None if directory is None else directory.load_state()
         if saved is not None:
             seed = saved["seed"] if self.seed is None else seed
             if saved["fingerprint"] != self._fingerprint(seed):
-                assert self.directory is not None
                 raise ValueError(
-                    f"MCMC: the directory {str(self.directory.path)!r} holds another run, whose options were "
+                    f"MCMC: the directory {str(self.path)!r} holds another run, whose options were "
                     f"{saved['fingerprint']}; these are {self._fingerprint(seed)}. Give another directory, or remove it"
                 )
-        keys = Key(seed).fold_in(torch.arange(self.num_chains))
         target, point = self._target(args, kwargs, Key(seed))
-        keys = Key(keys.data.to(point.device))
+        point = point[chains.start : chains.stop]
+        keys = Key(Key(seed).fold_in(torch.arange(chains.start, chains.stop)).data.to(point.device))
         engine = self._engine(target, keys, point)
-        phases = {"warmup": 0, "sample": 0}
         adaptation = self.kernel.adaptation(engine.target, point, self.num_warmup, keys.fold_in(_TRIALS))
         self.adaptation = adaptation
         state = engine.init(adaptation.metric, point)
-        counts = {"warmup": 0, "sample": 0}
+        made, blocks = {"warmup": 0, "sample": 0}, {"warmup": 0, "sample": 0}
         if saved is not None:
             adaptation.load_state_dict(saved["adaptation"])
             state = type(state)(*saved["state"])
-            phases, counts = saved["transitions"], saved["blocks"]
-        if self.directory is not None:
-            self._warmup = DiskStore(self.directory, "warmup", counts["warmup"])
-            self._draws = DiskStore(self.directory, "sample", counts["sample"])
-        else:
-            self._warmup, self._draws = DrawStore(), DrawStore()
-        self._run_phases(engine, adaptation, state, phases, seed)
-        self._warn()
+            made, blocks = saved["transitions"], saved["blocks"]
+        self._warmup, self._draws = (
+            DrawStore() if directory is None else DiskStore(directory, phase, blocks[phase])
+            for phase in ("warmup", "sample")
+        )
+
+        def save(state: Any) -> None:
+            if directory is not None:
+                counts = {"warmup": self._warmup.num_blocks, "sample": self._draws.num_blocks}
+                own = {"fingerprint": self._fingerprint(seed), "seed": seed, "transitions": made, "blocks": counts}
+                directory.save_state({**own, "adaptation": adaptation.state_dict(), "state": list(state)})
+
+        shows = self.progress and processes.rank == 0
+        self._run_phases(engine, adaptation, state, made, save, shows)
+        if processes.size > 1:
+            self._whole = processes.gathered(self._draws.whole())
+        if processes.rank == 0:
+            self._warn()
 
     def get_samples(self, group_by_chain: bool = False) -> dict[str, Tensor]:
         """The draws.
@@ -172,8 +187,7 @@ class MCMC:
             RuntimeError: Nothing has been drawn yet.
         """
         if self._samples is None:
-            self._check_drawn()
-            self._samples = self._values(self._draws.whole().draws)
+            self._samples = self._values(self._drawn().draws)
         if group_by_chain:
             return dict(self._samples)
         return {name: value.flatten(0, 1) for name, value in self._samples.items()}
@@ -191,8 +205,7 @@ class MCMC:
         Args:
             group_by_chain: Whether to keep the chains apart.
         """
-        self._check_drawn()
-        info = self._draws.whole().info
+        info = self._drawn().info
         return dict(info) if group_by_chain else {name: value.flatten(0, 1) for name, value in info.items()}
 
     def summary(self, prob: float = 0.9) -> Summary:
@@ -261,12 +274,13 @@ class MCMC:
         adaptation: Adaptation,
         state: Any,
         made: dict[str, int],
-        seed: int,
+        save: Callable[[Any], None],
+        shows: bool,
     ) -> None:
         """Go on to the end from where `made` transitions of the phases have led."""
         whole = self.num_warmup + self.num_samples * self.thin
         divergences = 0
-        with Progress("MCMC", total=whole, enabled=self.progress) as progress:
+        with Progress("MCMC", total=whole, enabled=shows) as progress:
             phase = "warm-up"
 
             def report(advance: float, known: Mapping[str, Tensor]) -> None:
@@ -287,7 +301,7 @@ class MCMC:
                     point = engine.point(adaptation.metric, state)
                     if adaptation.finish():
                         state = engine.init(adaptation.metric, point)
-                self._save(adaptation, state, made, seed)
+                save(state)
             phase, divergences = "sampling", 0
             while made["sample"] < self.num_samples * self.thin:
                 number = self._block_length(state, self.num_samples * self.thin - made["sample"])
@@ -295,29 +309,17 @@ class MCMC:
                 state, block = engine.sample(adaptation, state, first, number, report)
                 kept = slice((self.thin - 1 - made["sample"]) % self.thin, None, self.thin)
                 made["sample"] += number
+                if block.num_transitions < number:  # a Ctrl-C ended it
+                    if self.path is None:
+                        self._draws.append(block.part(kept))
+                    raise KeyboardInterrupt
                 self._draws.append(block.part(kept))
-                self._save(adaptation, state, made, seed)
+                save(state)
 
     def _block_length(self, state: Any, left: int) -> int:
         numbers = max(1, self.kernel.position(state).numel())
         longest = max(self.thin, _MOST_NUMBERS // numbers)
-        return min(left, longest if self.directory is None else min(longest, _BETWEEN_SAVINGS * self.thin))
-
-    def _save(self, adaptation: Adaptation, state: Any, made: dict[str, int], seed: int) -> None:
-        if self.directory is None:
-            return
-        assert isinstance(self._warmup, DiskStore)
-        assert isinstance(self._draws, DiskStore)
-        self.directory.save_state(
-            {
-                "fingerprint": self._fingerprint(seed),
-                "seed": seed,
-                "adaptation": adaptation.state_dict(),
-                "state": list(state),
-                "transitions": dict(made),
-                "blocks": {"warmup": self._warmup.num_blocks, "sample": self._draws.num_blocks},
-            }
-        )
+        return min(left, longest if self.path is None else min(longest, _BETWEEN_SAVINGS * self.thin))
 
     def _fingerprint(self, seed: int) -> str:
         """What must be the same for a run to go on; it may be made longer."""
@@ -346,9 +348,10 @@ class MCMC:
         ):
             warnings.warn(f"MCMC: {sentence}", stacklevel=3)
 
-    def _check_drawn(self) -> None:
+    def _drawn(self) -> Block:
         if self._draws.num_transitions == 0:
             raise RuntimeError("MCMC: nothing has been drawn yet; call run first")
+        return self._draws.whole() if self._whole is None else self._whole
 
     def _check_initial_values(self) -> None:
         values = self.initial_values

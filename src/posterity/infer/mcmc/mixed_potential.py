@@ -1,16 +1,18 @@
 """A model with discrete latent variables as a target of its continuous ones, given the discrete ones."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from posterity.distributions.supports import tensors_of
 from posterity.handlers import Trace, seed
-from posterity.infer.initialization import Strategy, bijector_of, init_to_uniform, is_continuous, support_of
-from posterity.infer.mcmc.discrete_site import DiscreteSite, discrete_site
-from posterity.infer.potential import Potential, tensors_of
+from posterity.infer.initialization import Strategy, init_to_uniform, is_continuous, support_of
+from posterity.infer.mcmc.conditional_scores import ConditionalScores
+from posterity.infer.mcmc.discrete_site import discrete_site
+from posterity.infer.potential import Potential
 from posterity.infer.run_at_point import Call, RunAtPoint
 from posterity.infer.simulation import Program, is_enumerated
 from posterity.kernels import Key, Source
@@ -21,6 +23,8 @@ from posterity.runtime import without_validation
 
 # How many draws from the prior are tried where a chain's point has no density with the first.
 _TRIES = 100
+# How many numbers the points of runs that are vectorised together may hold.
+_NUMBERS_AT_ONCE = 2**22
 
 
 class MixedPotential(Potential):
@@ -117,13 +121,18 @@ class MixedPotential(Potential):
         if self._known.bijectors.keys() == self._layout.keys() and not deterministic:
             return {**self.constrain(z), **discrete}
 
-        def continuous(point: Tensor, own: Tensor) -> dict[str, Tensor]:
+        def others(point: Tensor, own: Tensor) -> dict[str, Tensor]:
             recorded = self.run(point, own, lambda run: run.recorded)
             shown = [s for s in recorded.values() if s.kind == "deterministic" and deterministic]
             found = {site.name: site.value for site in [*(recorded[name] for name in self._layout), *shown]}
             return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
-        return {**self._mapped(continuous, z, choices), **discrete}
+        batch = z.shape[:-1]
+        points, rows = z.reshape(batch.numel(), self.dim), choices.reshape(batch.numel(), self.num_choices)
+        at_once = max(1, _NUMBERS_AT_ONCE // (self.dim + self.num_choices))
+        parts = [self._mapped(others, *part) for part in zip(points.split(at_once), rows.split(at_once), strict=True)]
+        whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return {**{name: value.reshape(batch + value.shape[1:]) for name, value in whole.items()}, **discrete}
 
     def replaced(self, z: Tensor, name: str, value: Tensor) -> Tensor:
         """Points `[*batch, dim]` at which one continuous variable has another value, `[*batch, *shape]`.
@@ -134,7 +143,7 @@ class MixedPotential(Potential):
         bijector = self._known.bijectors.get(name)
         if bijector is None:
             raise ValueError(
-                f"Gibbs: the support of site {name!r} depends on other variables, so that updates cannot change it alone"
+                f"Gibbs: the support of site {name!r} depends on other variables: no update can change it alone"
             )
         return self.flatten({**self.unflatten(z), name: bijector.inverse(value)})
 
@@ -144,14 +153,31 @@ class MixedPotential(Potential):
         Raises:
             ValueError: At a point no draw has a finite log density.
         """
-        rows = [self._drawn_at(point, self._source.fold_in(chain)) for chain, point in enumerate(z.unbind(0))]
-        return torch.stack(rows)
+        keys = self._source.fold_in(torch.arange(len(z), device=self._source.data.device))
+        choices = torch.zeros(len(z), self.num_choices, dtype=torch.int64, device=self.device)
+        waiting = torch.arange(len(z), device=self.device)
+        for attempt in range(_TRIES):
+            found, density = self._mapped(self._drawn_at, z[waiting], keys.fold_in(attempt).data[waiting])
+            possible = density.isfinite()
+            choices[waiting[possible]] = found[possible]
+            waiting = waiting[~possible]
+            if not len(waiting):
+                return choices
+        raise ValueError(
+            f"Gibbs: no discrete values with a finite log density were found in {_TRIES} draws from their priors: "
+            "start at values that are possible, Gibbs.init(..., values={...})"
+        )
 
     def initial_points(self, num_chains: int = 1, *, init: Strategy = init_to_uniform, source: Source = None) -> Tensor:
         """Points of finite log density, `[num_chains, dim]`; of a model without continuous variables, empty ones."""
         if self.dim == 0:
             return torch.zeros(num_chains, 0, dtype=self.dtype, device=self.device)
         return super().initial_points(num_chains, init=init, source=source)
+
+    @cached_property
+    def scores(self) -> ConditionalScores:
+        """The log densities of discrete elements given all else."""
+        return ConditionalScores(self, self._source.fold_in(-1))
 
     @property
     def is_enumerated(self) -> bool:
@@ -167,25 +193,26 @@ class MixedPotential(Potential):
             )
         return given
 
-    def _drawn_at(self, z: Tensor, key: Key) -> Tensor:
-        for attempt in range(_TRIES):
-            run = RunAtPoint(self.unflatten(z), self._known, True, self._subsamples)
-            with without_validation(), self._around(), seed(rng_seed=key.fold_in(attempt)), run:
-                self.model(*self.args, **self.kwargs)
+    def _drawn_at(self, z: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Choices from the priors at a point, and the log density with them."""
+        run = RunAtPoint(self.unflatten(z), self._known, True, self._subsamples)
+        with without_validation(), self._around(), seed(rng_seed=Key(key)), run:
+            self.model(*self.args, **self.kwargs)
             choices = self.choices({name: run.recorded[name].value for name in self._given})
-            if bool(self.run(z, choices, RunAtPoint.log_density).isfinite()):
-                return choices
-        raise ValueError(
-            f"Gibbs: no discrete values with a finite log density were found in {_TRIES} draws from their priors: start "
-            "at values that are possible, Gibbs.init(..., values={...})"
-        )
+        return choices, self.run(z, choices, RunAtPoint.log_density)
 
     def _moving_supports(self) -> tuple[dict[str, Site], set[str]]:
         """The sites of a run, and the latent variables whose supports depend on others."""
         start = super().initial_points(1, source=self._source)[0] if self.dim else self.flatten({})
         run, moving = RunAtPoint(self.unflatten(start), self._known, True, self._subsamples, self._given), set()
         followed = provenance()
-        with without_validation(), only_handlers(lambda handler: False), self._around(), followed, _WithSupport() as seen:
+        with (
+            without_validation(),
+            only_handlers(lambda handler: False),
+            self._around(),
+            followed,
+            _WithSupport() as seen,
+        ):
             with run:
                 self.model(*self.args, **self.kwargs)
             for site in seen.latents:

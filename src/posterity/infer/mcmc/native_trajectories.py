@@ -1,6 +1,7 @@
 """Transitions of the Hamiltonian kernels by native code: `native/hamiltonian.cpp` around a replayed graph."""
 
 import ctypes
+import time
 
 import torch
 from torch import Tensor
@@ -19,8 +20,8 @@ from posterity.infer.native.library import library
 from posterity.infer.replay import Replay
 from posterity.kernels import Key
 
-# Evaluations between two looks at Ctrl-C and the progress line.
-_AT_ONCE = 2000
+# Seconds between two looks at Ctrl-C and the progress line, about.
+_BETWEEN_LOOKS = 0.1
 
 
 class NativeTrajectories:
@@ -107,7 +108,7 @@ class NativeTrajectories:
     def sample(
         self, adaptation: Adaptation, state: HamiltonianState, first: int, number: int, report: Report
     ) -> tuple[HamiltonianState, Block]:
-        """Make transitions with the tuning as it is; as `Stepping.sample`."""
+        """Make transitions with the tuning as it is; as `Stepping.sample`. A Ctrl-C ends the block early."""
         state, block, _ = self._run(adaptation, state, first, number, report, None, keep_gradients=False)
         assert adaptation.metric is not None
         return state, _on_target_space(block, adaptation.metric)
@@ -154,18 +155,27 @@ class NativeTrajectories:
             report(float((done - told).double().mean()), {"step_size": step_size, **made})
             told.copy_(done)
 
+        at_once, whole = 16, number
         try:
-            while (going := self._library.hamiltonian_advance(run, is_double, _AT_ONCE)) > 0:
+            going = 1
+            while going > 0:
+                began = time.perf_counter()
+                going = self._library.hamiltonian_advance(run, is_double, at_once)
+                if time.perf_counter() - began < _BETWEEN_LOOKS / 2:
+                    at_once *= 2
                 tell()
             if going < 0:
                 self._evaluation.check()
+        except KeyboardInterrupt:
+            whole = int(done.min())
+            if keep_gradients or not whole:
+                raise
         finally:
             self._library.hamiltonian_delete(run, is_double)
-        tell()
         del kept
         if averaging is not None:
             adaptation.retune(averaging)  # type: ignore[attr-defined]  # only a windowed warm-up averages
-        return state, Block({"position": draws}, info), gradients
+        return state, Block({"position": draws}, info).part(slice(whole)), gradients
 
     def _job(
         self,

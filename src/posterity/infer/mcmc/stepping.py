@@ -59,12 +59,16 @@ class Stepping:
         return state, _block(found)
 
     def sample(self, adaptation: Adaptation, state: Any, first: int, number: int, report: Report) -> tuple[Any, Block]:
-        """Make transitions with the tuning as it is; as `warm_up`."""
-        found = []
-        for t in range(first, first + number):
-            state, info = self._step(adaptation.metric, state, adaptation.tuning, t)
-            found.append(self._entry(adaptation.metric, state, info))
-            report(1, _shown(adaptation.tuning, info))
+        """Make transitions with the tuning as it is; as `warm_up`. A Ctrl-C ends the block early."""
+        found: list[Block] = []
+        try:
+            for t in range(first, first + number):
+                state, info = self._step(adaptation.metric, state, adaptation.tuning, t)
+                found.append(self._entry(adaptation.metric, state, info))
+                report(1, _shown(adaptation.tuning, info))
+        except KeyboardInterrupt:
+            if not found:
+                raise
         return state, _block(found)
 
     def _entry(self, metric: Metric | None, state: Any, info: Any) -> Block:

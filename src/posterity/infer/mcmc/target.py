@@ -54,7 +54,8 @@ class LogDensity:
         if self._batched:
             value = self._function(z)
         elif batch:
-            value = torch.vmap(self._function)(z.reshape(-1, self.dim)).reshape(batch)
+            value = torch.vmap(self._function)(z.reshape(-1, self.dim))
+            value = value.reshape(batch + value.shape[1:])
         else:
             value = self._function(z)
         if value.shape != batch:
