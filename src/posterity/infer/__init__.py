@@ -36,6 +36,12 @@ from posterity.infer.pathfinder import Pathfinder, PathfinderResult
 from posterity.infer.potential import Potential
 from posterity.infer.predictive import Predictive, log_likelihood
 from posterity.infer.stein import SVGD, SVGDResult
+from posterity.infer.stochastic_gradient.cyclical_sgld import CyclicalSGLD
+from posterity.infer.stochastic_gradient.psgld import PSGLD
+from posterity.infer.stochastic_gradient.sghmc import SGHMC
+from posterity.infer.stochastic_gradient.sgld import SGLD
+from posterity.infer.stochastic_gradient.sgmcmc import SGMCMC
+from posterity.infer.stochastic_gradient.sgnht import SGNHT
 from posterity.infer.svi import SVI, SVIResult
 
 __all__ = [
@@ -44,6 +50,11 @@ __all__ = [
     "IWAE",
     "MCMC",
     "NUTS",
+    "PSGLD",
+    "SGHMC",
+    "SGLD",
+    "SGMCMC",
+    "SGNHT",
     "SVGD",
     "SVI",
     "VIMCO",
@@ -58,6 +69,7 @@ __all__ = [
     "AutoNormal",
     "AutoSpline",
     "AutoStructured",
+    "CyclicalSGLD",
     "Estimate",
     "LogEvidence",
     "Objective",

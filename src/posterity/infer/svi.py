@@ -1,6 +1,5 @@
 """Stochastic variational inference: the driver that fits a guide to a model."""
 
-import itertools
 import math
 import os
 import warnings
@@ -11,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from posterity.infer.arguments import kind_of
+from posterity.infer.arguments import as_call, kind_of
 from posterity.infer.capture import CaptureError, can_compile
 from posterity.infer.compiled_steps import CompiledSteps
 from posterity.infer.elbo import ELBO
@@ -25,8 +24,10 @@ from posterity.runtime import Progress
 
 # From how many steps on compiling pays: it takes seconds, and saves about two milliseconds a step.
 _WORTH_COMPILING = 4000
-# How often the losses are looked at, which on an accelerator waits for them.
+# How often the losses are looked at, which on an accelerator waits for them; so many steps are taken at once.
 _STEPS_BETWEEN_LOOKS = 50
+# How many random numbers are drawn ahead at most.
+_NOISE_AHEAD = 2**18
 
 
 class SVIResult(NamedTuple):
@@ -132,7 +133,9 @@ class SVI:
         self.patience = patience
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_every = checkpoint_every
-        self.losses: list[Tensor] = []
+        # Of a step, or of several, each: `[num_steps]`.
+        self._losses: list[Tensor] = []
+        self._num_steps = 0
         self.optimizer: torch.optim.Optimizer | None = None
         self.scheduler: Any = None
         self._make_optimizer, self._optimizer_args = optimizer, dict(optimizer_args or {})
@@ -158,7 +161,7 @@ class SVI:
     @property
     def num_steps(self) -> int:
         """How many steps have been taken."""
-        return len(self.losses)
+        return self._num_steps
 
     def init(self, *args: Any, **kwargs: Any) -> None:
         """Run guide and model once, check them, and make parameters and optimizer; the first step does this itself.
@@ -240,7 +243,7 @@ class SVI:
         """
         if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
             raise ValueError(f"SVI.run: num_steps must be a whole number of at least 1, not {num_steps!r}")
-        return self._run(itertools.repeat((args, kwargs), num_steps), num_steps)
+        return self._run([(args, kwargs, num_steps)], num_steps)
 
     def run_epochs(self, num_epochs: int, batches: Iterable[Any]) -> SVIResult:
         """Take a step on each of the batches, several times over.
@@ -262,7 +265,7 @@ class SVI:
         length = len(batches) if isinstance(batches, Sized) else None
         if length == 0:
             raise ValueError("SVI.run_epochs: there are no batches")
-        calls = (_as_call(batch) for _ in range(num_epochs) for batch in batches)
+        calls = ((*as_call(batch), 1) for _ in range(num_epochs) for batch in batches)
         result = self._run(calls, None if length is None else num_epochs * length)
         if not len(result.losses):
             raise ValueError("SVI.run_epochs: there are no batches")
@@ -304,25 +307,33 @@ class SVI:
         """Go on from a file that `save`, or `checkpoint`, wrote."""
         self.load_state_dict(torch.load(path, weights_only=True))
 
-    def _run(self, calls: Iterable[tuple[tuple[Any, ...], dict[str, Any]]], num_steps: int | None) -> SVIResult:
+    def _run(self, calls: Iterable[tuple[tuple[Any, ...], dict[str, Any], int]], total: int | None) -> SVIResult:
+        """Take steps: some number of them on each of several arguments."""
         begin, looked, converged = None, 0, False
-        with Progress("SVI", total=num_steps, enabled=self.progress) as progress:
+        with Progress("SVI", total=total, enabled=self.progress) as progress:
             try:
-                for args, kwargs in calls:
+                for args, kwargs, number in calls:
                     self._ready(args, kwargs)
                     if begin is None:
                         begin = looked = self.num_steps
-                        compiled = self._shall_compile(num_steps)
-                    loss = self._step(args, kwargs, compiled)
-                    progress.update(loss=loss)
-                    if self.num_steps - looked >= _STEPS_BETWEEN_LOOKS:
-                        self._look(looked, args, kwargs)
-                        looked = self.num_steps
-                        if self._has_converged(begin):
-                            converged = True
-                            break
-                    if self.checkpoint is not None and self.num_steps % self.checkpoint_every == 0:
-                        self.save(self.checkpoint)
+                        compiled = self._shall_compile(total)
+                    end = self.num_steps + number
+                    while self.num_steps < end and not converged:
+                        stop = min(end, looked + _STEPS_BETWEEN_LOOKS)
+                        if self.checkpoint is not None:
+                            stop = min(
+                                stop, self.num_steps + self.checkpoint_every - self.num_steps % self.checkpoint_every
+                            )
+                        losses = self._steps(args, kwargs, compiled, stop - self.num_steps)
+                        progress.update(len(losses), loss=losses[-1])
+                        if self.num_steps - looked >= _STEPS_BETWEEN_LOOKS:
+                            self._look(looked, args, kwargs)
+                            looked = self.num_steps
+                            converged = self._has_converged(begin)
+                        if self.checkpoint is not None and self.num_steps % self.checkpoint_every == 0:
+                            self.save(self.checkpoint)
+                    if converged:
+                        break
                 if begin is not None:
                     self._look(looked, args, kwargs)
             except KeyboardInterrupt:
@@ -330,6 +341,36 @@ class SVI:
                     self.save(self.checkpoint)
                 raise
         return SVIResult(self._losses_from(begin or 0), self.params, converged)
+
+    def _steps(self, args: tuple[Any, ...], kwargs: dict[str, Any], compiled: bool, limit: int) -> Tensor:
+        """Take steps on the same arguments, all of them at once where that is possible; their losses."""
+        graph = self._compiled.native(args, kwargs) if compiled and self.scheduler is None and limit > 1 else None
+        if graph is None:
+            return self._step(args, kwargs, compiled)
+        layout = self._layout_of(args, kwargs)
+        limit = max(1, min(limit, _NOISE_AHEAD // max(1, self.objective.num_particles * layout.size())))
+        states = {device: generator.get_state() for device, generator in self._generators.items()}
+        try:
+            for pools in graph.rooms(limit):
+                layout.fill(pools, self._generators)
+        except BaseException:  # a Ctrl-C: what was drawn is to be drawn again
+            for device, state in states.items():
+                self._generators[device].set_state(state)
+            raise
+        losses = torch.full((limit,), torch.inf, dtype=self._losses[-1].dtype)
+        try:
+            graph.block(self._state, losses)
+        except BaseException:  # a Ctrl-C after some steps: none has an infinite loss
+            losses = losses[losses != torch.inf]
+            raise
+        finally:
+            self._state = graph.state()
+            self._note(losses)
+        return losses
+
+    def _note(self, losses: Tensor) -> None:
+        self._losses.append(losses)
+        self._num_steps += len(losses)
 
     def _ready(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.optimizer is None:
@@ -347,12 +388,16 @@ class SVI:
         return recorder, traces
 
     def _draw_noise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
+        return self._layout_of(args, kwargs).draw(self._generators, (self.objective.num_particles,))
+
+    def _layout_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoiseLayout:
+        """What noise a step takes."""
         if self._last is None or self._last[0] is not args or self._last[1] is not kwargs:
             key = kind_of(args, kwargs)
             if key not in self._layouts:
                 self._layouts[key] = self._find_layout(args, kwargs)
             self._last = args, kwargs, self._layouts[key]
-        return self._last[2].draw(self._generators, (self.objective.num_particles,))
+        return self._last[2]
 
     def _find_layout(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoiseLayout:
         """What noise a run takes; the next steps are the same whether it was looked for or known."""
@@ -402,10 +447,11 @@ class SVI:
         pools = self._draw_noise(args, kwargs)
         graphs = compiled and self.compile is not False
         loss = self._compiled_step(args, kwargs, pools) if graphs else self._eager_step(args, kwargs, pools)
-        self.losses.append(loss)
+        losses = loss.detach().reshape(1)
+        self._note(losses)
         if self.scheduler is not None:
             self.scheduler.step()
-        return loss
+        return losses
 
     def _eager_step(self, args: tuple[Any, ...], kwargs: dict[str, Any], pools: Mapping[str, Tensor]) -> Tensor:
         assert self.optimizer is not None
@@ -453,7 +499,8 @@ class SVI:
 
     def _report_bad_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Say which site's log density is not finite, from a run with every check."""
-        where = next(i for i, loss in enumerate(self.losses) if not bool(loss.isfinite()))
+        losses = self._losses_from(0)
+        where = int(losses.isfinite().logical_not().nonzero()[0])
         reason = "a gradient is not finite, though the loss is: see the log densities' slopes there"
         try:
             for _ in range(3):
@@ -465,7 +512,7 @@ class SVI:
         except (ValueError, RuntimeError) as error:
             notes = "\n".join(getattr(error, "__notes__", []))
             reason = f"{error}\n{notes}"
-        del self.losses[where:]
+        self._losses, self._num_steps = [losses[:where]], where
         raise FloatingPointError(
             f"SVI: step {where + 1} gave a loss or a gradient that is not finite; the parameters are those before it. "
             f"{reason}"
@@ -481,7 +528,13 @@ class SVI:
         return bool(before.mean() - after.mean() < 0.5 * noise)
 
     def _losses_from(self, start: int) -> Tensor:
-        return torch.stack(self.losses[start:]).detach() if self.losses[start:] else torch.zeros(0)
+        parts, missing = [], self.num_steps - start
+        for part in reversed(self._losses):
+            if missing <= 0:
+                break
+            parts.append(part[max(0, len(part) - missing) :])
+            missing -= len(part)
+        return torch.cat(parts[::-1]) if parts else torch.zeros(0)
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         assert self.optimizer is not None
@@ -502,13 +555,5 @@ class SVI:
         for device, generator in state["generators"].items():
             self._generators.setdefault(torch.device(device), torch.Generator(device)).set_state(generator)
         self._state = dict(state["objective"])
-        self.losses = list(state["losses"].unbind(0))
+        self._losses, self._num_steps = [state["losses"]], len(state["losses"])
         self._compiled.forget()
-
-
-def _as_call(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(batch, Mapping):
-        return (), dict(batch)
-    if isinstance(batch, tuple | list):
-        return tuple(batch), {}
-    return (batch,), {}

@@ -1,6 +1,7 @@
 """The driver of Markov chain Monte Carlo."""
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -60,6 +61,11 @@ class MCMC:
         directory: A folder for draws and state, written as the run goes on, so that memory stays bounded and a run that
             was stopped, however, goes on to the same draws when it is started again. None: draws stay in memory.
 
+    Attributes:
+        seconds: How long the last run took, by phase: `"setup"`, with what compiling takes, `"warmup"` and
+            `"sampling"`.
+        adaptation: What the warm-up has learnt: its `tuning` and its `metric`.
+
     Raises:
         TypeError: An argument is not of its kind.
         ValueError: A number is out of range, or the initial values are not those of so many chains.
@@ -110,6 +116,7 @@ class MCMC:
         self.path = None if directory is None else Path(directory)
         self.potential: Potential | None = None
         self.adaptation: Adaptation | None = None
+        self.seconds: dict[str, float] = {}
         self._args: tuple[Any, ...] = ()
         self._kwargs: dict[str, Any] = {}
         self._draws: DrawStore | DiskStore = DrawStore()
@@ -131,6 +138,7 @@ class MCMC:
             KeyboardInterrupt: After a Ctrl-C; what was drawn until then can be had.
         """
         self._args, self._kwargs, self._samples, self._whole = args, kwargs, None, None
+        began = time.perf_counter()
         processes = ProcessGroup()
         chains = processes.own_chains(self.num_chains)
         seed = processes.agreed(int(torch.randint(2**62, ())) if self.seed is None else self.seed)
@@ -166,6 +174,7 @@ class MCMC:
                 own = {"fingerprint": self._fingerprint(seed), "seed": seed, "transitions": made, "blocks": counts}
                 directory.save_state({**own, "adaptation": adaptation.state_dict(), "state": list(state)})
 
+        self.seconds = {"setup": time.perf_counter() - began}
         shows = self.progress and processes.rank == 0
         self._run_phases(engine, adaptation, state, made, save, shows)
         if processes.size > 1:
@@ -281,7 +290,7 @@ class MCMC:
         whole = self.num_warmup + self.num_samples * self.thin
         divergences = 0
         with Progress("MCMC", total=whole, enabled=shows) as progress:
-            phase = "warm-up"
+            phase, began = "warm-up", time.perf_counter()
 
             def report(advance: float, known: Mapping[str, Tensor]) -> None:
                 nonlocal divergences
@@ -302,7 +311,8 @@ class MCMC:
                     if adaptation.finish():
                         state = engine.init(adaptation.metric, point)
                 save(state)
-            phase, divergences = "sampling", 0
+            self.seconds["warmup"] = time.perf_counter() - began
+            phase, divergences, began = "sampling", 0, time.perf_counter()
             while made["sample"] < self.num_samples * self.thin:
                 number = self._block_length(state, self.num_samples * self.thin - made["sample"])
                 first = self.num_warmup + made["sample"]
@@ -315,6 +325,7 @@ class MCMC:
                     raise KeyboardInterrupt
                 self._draws.append(block.part(kept))
                 save(state)
+            self.seconds["sampling"] = time.perf_counter() - began
 
     def _block_length(self, state: Any, left: int) -> int:
         numbers = max(1, self.kernel.position(state).numel())
