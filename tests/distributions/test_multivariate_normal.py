@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from posterity.distributions import LowRankMultivariateNormal, MultivariateNormal, kl_divergence
+from posterity.runtime import without_validation
 
 TRIL = torch.tensor([[1.2, 0.0, 0.0], [-0.4, 0.7, 0.0], [0.3, 0.9, 2.0]], dtype=torch.float64)
 LOC = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
@@ -126,3 +127,28 @@ def test_fit_is_the_sample_mean_and_covariance():
 def test_what_does_not_fit_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_derivatives_with_respect_to_the_covariance_are_torchs():
+    covariance = (TRIL @ TRIL.T).requires_grad_()
+    loc = LOC.clone().requires_grad_()
+    x = torch.randn(5, 1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = torch.linspace(0.5, 2, 10, dtype=torch.float64).reshape(5, 2)
+    gradients = [
+        torch.autograd.grad(
+            (weights * family(loc, torch.stack([covariance, 2 * covariance])).log_prob(x)).sum(), (covariance, loc)
+        )
+        for family in (MultivariateNormal, torch.distributions.MultivariateNormal)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_matrix_without_a_factor_is_refused_or_has_no_density():
+    indefinite = torch.tensor([[1.0, 2.0], [2.0, 1.0]])
+    batch = torch.stack([indefinite, torch.eye(2)])
+    with pytest.raises(ValueError, match="covariance_matrix"):
+        MultivariateNormal(torch.zeros(2), indefinite)
+    for name in ("covariance_matrix", "precision_matrix"):
+        with without_validation():
+            density = MultivariateNormal(torch.zeros(2), **{name: batch}).log_prob(torch.zeros(2))
+        assert density.isnan().tolist() == [True, False]

@@ -175,7 +175,55 @@ def test_an_error_of_the_model_that_has_nothing_to_do_with_values_comes_through(
 
     with pytest.raises(ValueError, match=r"site 'x': a value of shape \(3,\)"):
         find_start(wrong)
+    # Two tries, and one without checks of values.
+    assert len(runs) == 3
+
+
+def test_a_complaint_about_values_that_recurs_word_by_word_is_tried_again():
+    def rarely():
+        z = pt.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        # Seven starts of eight are off, and the message holds no number but nan.
+        pt.sample("x", dist.Normal(torch.where(z > 1.5, z, torch.nan), 1.0), obs=1.0)
+
+    for number in range(5):
+        assert find_start(rarely, init=init_to_uniform, source=Key(number)).unconstrained["z"] > 1.5
+
+
+def test_a_matrix_without_a_cholesky_factor_is_tried_again():
+    def rarely():
+        z = pt.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        factor = torch.linalg.cholesky(torch.diag(torch.stack([torch.ones(()), z - 1.5])))
+        pt.sample("x", dist.MultivariateNormal(torch.zeros(2), scale_tril=factor), obs=torch.ones(2))
+
+    for number in range(5):
+        assert find_start(rarely, init=init_to_uniform, source=Key(number)).unconstrained["z"] > 1.5
+
+
+def test_a_complaint_about_values_that_stays_comes_with_what_to_do():
+    runs = []
+
+    def never():
+        runs.append(None)
+        pt.sample("z", dist.Normal(torch.zeros(()), 1.0))
+        pt.sample("x", dist.Normal(torch.tensor(torch.nan), 1.0), obs=1.0)
+
+    with pytest.raises(ValueError, match="loc of Normal must satisfy.*nan") as caught:
+        find_start(never, init=init_to_uniform, num_tries=7)
+    assert "the last of 7 tries to find a start: start at values" in "\n".join(caught.value.__notes__)
+    runs.clear()
+    with pytest.raises(ValueError, match="loc of Normal must satisfy.*nan"):
+        find_start(never, init=init_to_feasible)
     assert len(runs) == 2
+
+
+def test_a_prior_without_draws_starts_uniformly_on_unconstrained_space():
+    def flat():
+        pt.sample("z", dist.ImproperUniform(torch.distributions.constraints.positive, event_shape=(1000,)))
+
+    for init in (init_to_median, init_to_mean, init_to_sample, init_to_uniform):
+        found = find_start(flat, init=init, source=Key(0)).unconstrained["z"]
+        assert found.shape == (1000,)
+        assert_same_distribution(found, torch.linspace(-2, 2, 100_000))
 
 
 def test_values_that_do_not_fit_are_refused():

@@ -6,13 +6,12 @@ from torch.nn import functional as F
 
 import posterity as pt
 from posterity import distributions as dist
-from tests.posteriordb.priors import Flat
 from tests.posteriordb.records import columns
 
 
 def program(y, sigma1):
-    mu = pt.sample("mu", Flat(constraints.real))
-    alpha0 = pt.sample("alpha0", Flat(constraints.positive))
+    mu = pt.sample("mu", dist.ImproperUniform(constraints.real))
+    alpha0 = pt.sample("alpha0", dist.ImproperUniform(constraints.positive))
     # Flat on the triangle of alpha1 > 0, beta1 > 0, alpha1 + beta1 < 1.
     weights = pt.sample("weights", dist.Dirichlet(torch.ones(3)))
     alpha1, beta1, _ = weights.unbind(-1)

@@ -5,20 +5,19 @@ from torch.distributions import constraints
 
 import posterity as pt
 from posterity import distributions as dist
-from tests.posteriordb.priors import Flat
 from tests.posteriordb.records import columns, double
 
 
 def flat(predictors, y):
     """Flat priors of coefficients and scale."""
-    beta = pt.sample("beta", Flat(constraints.real, predictors.shape[1:]))
-    sigma = pt.sample("sigma", Flat(constraints.positive))
+    beta = pt.sample("beta", dist.ImproperUniform(constraints.real, event_shape=predictors.shape[1:]))
+    sigma = pt.sample("sigma", dist.ImproperUniform(constraints.positive))
     _observe(predictors @ beta, sigma, y)
 
 
 def half_cauchy(predictors, y):
     """Flat coefficients, a half-Cauchy scale."""
-    beta = pt.sample("beta", Flat(constraints.real, predictors.shape[1:]))
+    beta = pt.sample("beta", dist.ImproperUniform(constraints.real, event_shape=predictors.shape[1:]))
     sigma = pt.sample("sigma", dist.HalfCauchy(2.5))
     _observe(predictors @ beta, sigma, y)
 

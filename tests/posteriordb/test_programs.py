@@ -16,14 +16,6 @@ from tests.posteriordb.lotka_volterra import log_populations, scaled_path
 GRAPH_NODES = 900
 
 
-@pytest.fixture(autouse=True)
-def double_precision():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
-
-
 @pytest.fixture(params=POSTERIORS)
 def name(request):
     if request.param not in records.small_names() and not records.is_there():

@@ -34,6 +34,7 @@ from posterity.distributions.half_student_t import HalfStudentT
 from posterity.distributions.hidden_markov_model import HiddenMarkovModel
 from posterity.distributions.horseshoe import Horseshoe
 from posterity.distributions.hurdle import Hurdle
+from posterity.distributions.improper_uniform import ImproperUniform
 from posterity.distributions.independent import Independent
 from posterity.distributions.inverse_gamma import InverseGamma
 from posterity.distributions.inverse_gaussian import InverseGaussian
@@ -121,6 +122,7 @@ __all__ = [
     "HiddenMarkovModel",
     "Horseshoe",
     "Hurdle",
+    "ImproperUniform",
     "Independent",
     "InverseGamma",
     "InverseGaussian",

@@ -11,6 +11,7 @@ from torch.distributions import constraints
 from torch.distributions.utils import lazy_property
 
 from posterity.bijectors.registry import register_with_torch
+from posterity.runtime import validation_enabled
 
 
 class Covariance:
@@ -54,9 +55,19 @@ def factor_of(name: str, matrix: Tensor) -> Tensor:
         return matrix.tril()
     if name == "precision_matrix":
         # With the rows and columns reversed, the lower factor of P becomes an upper one, U; (U U^T)^-1 = U^-T U^-1.
-        upper = torch.linalg.cholesky(matrix.flip((-2, -1))).flip((-2, -1))
+        upper = _cholesky(matrix.flip((-2, -1))).flip((-2, -1))
         return inverse_factor(upper.mT)
-    factor: Tensor = torch.linalg.cholesky(matrix)
+    return _cholesky(matrix)
+
+
+def _cholesky(matrix: Tensor) -> Tensor:
+    """The factor; of a matrix that has none NaN where nothing is checked, so that a sampler can turn it down."""
+    factor: Tensor
+    if validation_enabled():
+        factor = torch.linalg.cholesky(matrix)
+    else:
+        factor, info = torch.linalg.cholesky_ex(matrix)
+        factor = torch.where((info == 0)[..., None, None], factor, torch.nan)
     return factor
 
 

@@ -16,6 +16,7 @@ from posterity.distributions.covariance import (
     last_sizes,
     log_diagonal,
     multiplied,
+    on_columns,
     positive_definite,
     require_event_shape,
     substituted,
@@ -25,6 +26,8 @@ from posterity.distributions.fitting import fit_data
 from posterity.distributions.kl import register_kl
 from posterity.distributions.parameters import exactly_one
 from posterity.kernels import Source, normal
+from posterity.kernels.covariance_density import log_det, squared_distances
+from posterity.kernels.reading import is_constant
 from posterity.runtime import validation_enabled
 
 
@@ -80,13 +83,16 @@ class MultivariateNormal(Covariance, Distribution, torch.distributions.Multivari
         require_event_shape("MultivariateNormal", name, matrix, size + size)
         self._initialise({"loc": loc, **given}, event_shape=size, validate_args=validate_args)
         # Before it is broadcast: one factor serves a whole batch of means. torch's formulas look for it here.
-        self._unbroadcasted_scale_tril = factor_of(name, torch.as_tensor(matrix).to(self.loc.dtype))
+        matrix = torch.as_tensor(matrix).to(self.loc.dtype)
+        self._unbroadcasted_scale_tril = factor_of(name, matrix)
+        # Derivatives go to the covariance itself, if it was given and there are any.
+        self._moving_covariance = None if name != "covariance_matrix" or is_constant(matrix) else matrix
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""
         difference = self._checked_value(value, support=True) - self.loc
         constant = 0.5 * difference.shape[-1] * math.log(2 * math.pi)
-        return -0.5 * self._squared_distance(difference) - log_diagonal(self._unbroadcasted_scale_tril) - constant
+        return -0.5 * self._squared_distance(difference) - 0.5 * self._log_det() - constant
 
     def rsample(self, sample_shape: _size = (), *, generator: Source = None) -> Tensor:
         """Draws `loc + scale_tril @ noise`, of shape `sample_shape + batch_shape + [n]`."""
@@ -117,10 +123,18 @@ class MultivariateNormal(Covariance, Distribution, torch.distributions.Multivari
         return cls(loc, covariance_matrix=covariance)
 
     def _log_det(self) -> Tensor:
-        return 2 * log_diagonal(self._unbroadcasted_scale_tril)
+        factor, covariance = self._unbroadcasted_scale_tril, self._moving_covariance
+        return 2 * log_diagonal(factor) if covariance is None else log_det(covariance, factor)
 
     def _squared_distance(self, difference: Tensor) -> Tensor:
-        return whitened(self._unbroadcasted_scale_tril, difference).square().sum(-1)
+        factor, covariance = self._unbroadcasted_scale_tril, self._moving_covariance
+        if covariance is None:
+            return whitened(factor, difference).square().sum(-1)
+
+        def distances(columns: Tensor) -> Tensor:
+            return squared_distances(covariance, factor, columns).unsqueeze(-2)
+
+        return on_columns(distances, factor, difference).squeeze(-1)
 
     def _trace_with(self, factor: Tensor) -> Tensor:
         """The trace of precision_matrix @ factor @ factor.mT."""

@@ -1,8 +1,8 @@
-"""The ends of a scalar support, and a point inside any support."""
+"""The ends of a scalar support, a point inside any support, and the tensors that one is made of."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -68,3 +68,21 @@ def point_inside(d: torch.distributions.Distribution, like: Tensor | None = None
         return torch.where(lower.isfinite() & upper.isfinite(), middle, one_sided)
     onto = torch.distributions.biject_to(support)
     return cast(Tensor, onto(zeros.new_zeros(onto.inverse_shape(shape)))).expand(shape)
+
+
+def tensors_of(support: Any) -> list[Tensor]:
+    """The tensors inside a constraint.
+
+    Example:
+        >>> tensors_of(constraints.greater_than(torch.tensor(2.0)))
+        [tensor(2.)]
+    """
+    found: list[Tensor] = []
+    for value in vars(support).values():
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, constraints.Constraint):
+            found += tensors_of(value)
+        elif isinstance(value, list | tuple):
+            found += [t for part in value if isinstance(part, constraints.Constraint) for t in tensors_of(part)]
+    return found

@@ -27,14 +27,18 @@ from posterity.infer.initialization import (
     init_to_value,
 )
 from posterity.infer.log_evidence import LogEvidence, log_evidence
+from posterity.infer.mcmc.gibbs import Gibbs
 from posterity.infer.mcmc.hmc import HMC
 from posterity.infer.mcmc.mcmc import MCMC
 from posterity.infer.mcmc.nuts import NUTS
+from posterity.infer.mcmc.replica_evidence import replica_evidence
+from posterity.infer.mcmc.replica_exchange import ReplicaExchange
 from posterity.infer.objective import Estimate, Objective
 from posterity.infer.pareto_smoothing import pareto_smooth
 from posterity.infer.pathfinder import Pathfinder, PathfinderResult
 from posterity.infer.potential import Potential
 from posterity.infer.predictive import Predictive, log_likelihood
+from posterity.infer.sequential_monte_carlo import SMC, SMCResult
 from posterity.infer.stein import SVGD, SVGDResult
 from posterity.infer.stochastic_gradient.cyclical_sgld import CyclicalSGLD
 from posterity.infer.stochastic_gradient.psgld import PSGLD
@@ -55,6 +59,7 @@ __all__ = [
     "SGLD",
     "SGMCMC",
     "SGNHT",
+    "SMC",
     "SVGD",
     "SVI",
     "VIMCO",
@@ -71,6 +76,7 @@ __all__ = [
     "AutoStructured",
     "CyclicalSGLD",
     "Estimate",
+    "Gibbs",
     "LogEvidence",
     "Objective",
     "Pathfinder",
@@ -78,7 +84,9 @@ __all__ = [
     "Potential",
     "Predictive",
     "RenyiELBO",
+    "ReplicaExchange",
     "ReweightedWakeSleep",
+    "SMCResult",
     "SVGDResult",
     "SVIResult",
     "annealed_importance_sampling",
@@ -95,6 +103,7 @@ __all__ = [
     "log_likelihood",
     "loo",
     "pareto_smooth",
+    "replica_evidence",
     "to_arviz",
     "waic",
 ]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from posterity.infer.graph_passes import simplify
 from posterity.runtime import without_validation
 
 
@@ -24,13 +25,15 @@ class CaptureError(RuntimeError):
 CAPTURING = threading.RLock()
 
 
-def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable[..., Any]:
+def capture(function: Callable[..., Any], example: Sequence[Tensor], *, is_settled: bool = False) -> Callable[..., Any]:
     """Compile a function of tensors for arguments of the example's shapes and dtypes.
 
     Args:
         function: Takes the tensors, and returns tensors in tuples, lists or dicts. It may write to its arguments in
             place, and differentiate by `torch.autograd.grad`; other tensors that it reads are taken as they are.
         example: Arguments to capture it with.
+        is_settled: Whether those other tensors keep their values from now on: what depends on them alone is then
+            computed once, and they may be laid out anew.
 
     Returns:
         The compiled function. It makes no autograd graph.
@@ -43,10 +46,10 @@ def capture(function: Callable[..., Any], example: Sequence[Tensor]) -> Callable
         ...     square = capture(lambda x: x * x, [torch.ones(3)])
         ...     assert square(torch.full((3,), 2.0)).tolist() == [4.0, 4.0, 4.0]
     """
-    return compiled(traced(function, example), example)
+    return compiled(traced(function, example, is_settled=is_settled), example)
 
 
-def traced(function: Callable[..., Any], example: Sequence[Tensor]) -> GraphModule:
+def traced(function: Callable[..., Any], example: Sequence[Tensor], *, is_settled: bool = False) -> GraphModule:
     """The graph of what a function of tensors does; see `capture`."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -61,6 +64,8 @@ def traced(function: Callable[..., Any], example: Sequence[Tensor]) -> GraphModu
             ) from error
         raise
     graph.graph.eliminate_dead_code()
+    if is_settled:
+        simplify(graph, example)
     graph.recompile()
     return graph
 

@@ -80,6 +80,13 @@ class CompiledSteps:
         optimizer._opt_called = True  # type: ignore[attr-defined]  # else schedules warn that it never stepped
         return result
 
+    def native(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> GraphStep | None:
+        """The graph that the last step ran in, if it was on these arguments, and can take several steps at once."""
+        if self._bound is None or self._bound[0] is not args or self._bound[1] is not kwargs:
+            return None
+        _, _, graph, tensors = self._bound
+        return graph if graph.is_native(tensors) else None
+
     def _packed(self, optimizer: torch.optim.Optimizer) -> Packing:
         if self._packing is None:
             found = rules(optimizer)

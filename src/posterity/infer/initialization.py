@@ -16,6 +16,7 @@ from posterity.handlers import Trace, block, seed, trace
 from posterity.kernels import Key, Source, uniform
 from posterity.ppl import Handler, Site
 from posterity.ppl.stack import handlers
+from posterity.runtime import without_validation
 
 Strategy = Callable[[Site], Tensor]
 
@@ -35,6 +36,8 @@ class Start(NamedTuple):
 def init_to_median(site: Site | None = None, *, num_samples: int = 15) -> Any:
     """Start at the median of a few draws from the prior, taken entry by entry on unconstrained space.
 
+    A prior that has no draws, such as `ImproperUniform`, starts as with `init_to_uniform`.
+
     Args:
         site: The site to give a value to. Without it, the strategy with these settings.
         num_samples: How many draws.
@@ -52,8 +55,11 @@ def init_to_median(site: Site | None = None, *, num_samples: int = 15) -> Any:
     """
     if site is None:
         return functools.partial(init_to_median, num_samples=num_samples)
+    try:
+        draws = _distribution(site).sample((num_samples,), generator=site.source)
+    except NotImplementedError:
+        return init_to_uniform(site)
     bijector = bijector_of(site)
-    draws = _distribution(site).sample((num_samples,), generator=site.source)
     return bijector.forward(bijector.inverse(draws).median(0).values)
 
 
@@ -81,7 +87,7 @@ def init_to_mean(site: Site | None = None) -> Any:
 
 
 def init_to_sample(site: Site | None = None) -> Any:
-    """Start at a draw from the prior.
+    """Start at a draw from the prior; where it has none, as `init_to_uniform`.
 
     Args:
         site: The site to give a value to. Without it, the strategy.
@@ -95,7 +101,10 @@ def init_to_sample(site: Site | None = None) -> Any:
     """
     if site is None:
         return init_to_sample
-    return _distribution(site).sample(generator=site.source)
+    try:
+        return _distribution(site).sample(generator=site.source)
+    except NotImplementedError:
+        return init_to_uniform(site)
 
 
 def init_to_uniform(site: Site | None = None, *, radius: float = 2.0) -> Any:
@@ -208,7 +217,7 @@ def find_start(
 
     Raises:
         ValueError: No run had a finite log density, or the strategy's value does not fit its site. An error of the
-            model's own that comes back unchanged is raised as it is.
+            model's own that comes back unchanged, and is about no value, is raised as it is.
 
     Example:
         >>> import posterity as pt
@@ -221,31 +230,36 @@ def find_start(
     if num_tries < 1:
         raise ValueError(f"num_tries must be at least 1, not {num_tries}")
     source = source_here() if source is None else source
-    complaint, before = "", None
+    complaint = ""
+    before: dict[str, Tensor] | None = None
     for attempt in range(num_tries):
         own = source.fold_in(attempt) if isinstance(source, Key) else source
+        values = _From(init)
+        run = functools.partial(_run, model, args, kwargs or {}, own)
         try:
-            found, values = _run(model, args, kwargs or {}, init, own)
+            found = run(values)
         except (ValueError, LinAlgError) as error:
-            # Values of a try may be out of some support; what has nothing to do with values recurs word by word.
-            if str(error) == complaint or attempt == num_tries - 1:
+            if attempt == num_tries - 1:
+                error.add_note(f"this was the last of {num_tries} tries to find a start: {_ADVICE}")
                 raise
-            complaint, before = str(error), None
-            continue
-        problem = _problem(found, values)
-        if problem is None:
-            for site in found.values():
-                if isinstance(site.value, Tensor):
-                    site.value = site.value.detach()
-            return Start(found, {name: value.detach() for name, value in values.items()})
-        complaint = problem
-        if before is not None and all(torch.equal(before[name], value) for name, value in values.items()):
-            num_tries = attempt + 1
-            break
-        before = values
+            # Values of a try may be out of some support; what has nothing to do with values recurs word by word.
+            if str(error) == complaint and (_same(before, values.unconstrained) or not _is_of_values(error, run, init)):
+                raise
+            complaint = str(error)
+        else:
+            problem = _problem(found, values.unconstrained)
+            if problem is None:
+                for site in found.values():
+                    if isinstance(site.value, Tensor):
+                        site.value = site.value.detach()
+                return Start(found, {name: value.detach() for name, value in values.unconstrained.items()})
+            complaint = problem
+            if _same(before, values.unconstrained):
+                num_tries = attempt + 1
+                break
+        before = values.unconstrained
     raise ValueError(
-        f"no point with a finite log density was found in {num_tries} tries: {complaint}. Start at values that are "
-        "possible, init=init_to_value(values={...}), or correct the model or its data"
+        f"no point with a finite log density was found in {num_tries} tries: {complaint}. {_ADVICE.capitalize()}"
     )
 
 
@@ -362,6 +376,7 @@ def seeded_generator(source: Source) -> Iterator[None]:
 
 # What keys of our own are made with: no site folds numbers in.
 _BESIDE = 2**30
+_ADVICE = "start at values that are possible, init=init_to_value(values={...}), or correct the model or its data"
 
 
 class _From(Handler):
@@ -393,10 +408,7 @@ class _From(Handler):
         return bijector_of(site).forward(leaf)
 
 
-def _run(
-    model: _Program, args: Sequence[Any], kwargs: Mapping[str, Any], init: Strategy, source: Source
-) -> tuple[Trace, dict[str, Tensor]]:
-    values = _From(init)
+def _run(model: _Program, args: Sequence[Any], kwargs: Mapping[str, Any], source: Source, values: _From) -> Trace:
     # What the model hides by a handler of its own draws from torch's generator, past `seed`.
     with torch.enable_grad(), seeded_generator(source), ExitStack() as stack:
         stack.enter_context(block(hide_fn=lambda site: site.kind != "param"))
@@ -405,7 +417,26 @@ def _run(
         recorded = stack.enter_context(trace())
         stack.enter_context(values)
         model(*args, **kwargs)
-    return recorded.trace, values.unconstrained
+    return recorded.trace
+
+
+def _same(before: Mapping[str, Tensor] | None, values: Mapping[str, Tensor]) -> bool:
+    """Whether two tries had the same values."""
+    if before is None or before.keys() != values.keys():
+        return False
+    return all(torch.equal(before[name], value) for name, value in values.items())
+
+
+def _is_of_values(error: Exception, run: Callable[[_From], Trace], init: Strategy) -> bool:
+    """Whether an error that came twice is about values: a check of them, in words that do not name them, or algebra."""
+    if isinstance(error, LinAlgError):
+        return True
+    try:
+        with without_validation():
+            run(_From(init))
+    except (ValueError, ArithmeticError, RuntimeError) as again:
+        return str(again) != str(error)
+    return True
 
 
 def _problem(found: Trace, values: Mapping[str, Tensor]) -> str | None:

@@ -159,7 +159,8 @@ class Potential:
         Raises:
             RuntimeError: The model branches on values.
         """
-        return capture(lambda z: self.value_and_grad(z), [example])  # make_fx counts the arguments of a function
+        # make_fx counts the arguments of a function
+        return capture(lambda z: self.value_and_grad(z), [example], is_settled=True)
 
     def constrain(self, z: Tensor, *, deterministic: bool = False) -> dict[str, Tensor]:
         """The latent variables at points.

@@ -5,11 +5,14 @@ allocator and torch's operations by name at each call. Whatever else is met ends
 """
 
 import ctypes
+import struct
+import sys
 import threading
 import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +24,8 @@ from posterity.infer.capture import CAPTURING
 
 # As in `native/replay.cpp`.
 MOST_ARGUMENTS = 128
-KERNEL, OPERATION, OPERATION_WITH_NUMBERS = range(3)
+MOST_OPERANDS = 16
+KERNEL, OPERATION, OPERATION_WITH_NUMBERS, DISPATCHED = range(4)
 
 # Whoever works on more memory gains nothing, and would have to keep all of it.
 MOST_BYTES = 2**28
@@ -72,15 +76,15 @@ def generated_modules() -> Iterator[list[Module]]:
 
     found: list[Module] = []
     with CAPTURING:
-        own = PyCodeCache.__dict__["load_by_key_path"]
+        own, load = PyCodeCache.__dict__["load_by_key_path"], PyCodeCache.load_by_key_path
 
-        def load(cls: type, *args: Any, **kwargs: Any) -> Module:
-            module: Module = own.__func__(cls, *args, **kwargs)
+        def seen(*args: Any, **kwargs: Any) -> Module:
+            module = load(*args, **kwargs)
             found.append(module)
             return module
 
         try:
-            setattr(PyCodeCache, "load_by_key_path", classmethod(load))  # noqa: B010  # the checker forbids it otherwise
+            setattr(PyCodeCache, "load_by_key_path", staticmethod(seen))  # noqa: B010  # the checker forbids it otherwise
             yield found
         finally:
             setattr(PyCodeCache, "load_by_key_path", own)  # noqa: B010
@@ -118,7 +122,7 @@ class _Recorder(TorchDispatchMode):
         self.kept: list[Any] = []
         self.refused: list[str] = []
         self._thread = threading.get_ident()
-        self._operations = _operations()
+        self._c = _c_functions()
 
     @contextmanager
     def instead_of(self, names: dict[str, Any]) -> Iterator[None]:
@@ -137,14 +141,46 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if func in self._operations:
-            address, kind = self._operations[func]
-            tensors = [kwargs["out"], *args]
-            numbers = (float(kwargs.get("beta", 1)), float(kwargs.get("alpha", 1)))
-            self.calls.append(Call(address, kind, self._handles(tensors), numbers))
-        elif not func.is_view:
-            self.refused.append(f"it calls {func}")
+        try:
+            if func in self._c.operations:
+                address, kind = self._c.operations[func]
+                handles = [self._handle(tensor) for tensor in (kwargs["out"], *args)]
+                numbers = (float(kwargs.get("beta", 1)), float(kwargs.get("alpha", 1)))
+                self.calls.append(Call(address, kind, tuple(handles), numbers))
+            elif not func.is_view:
+                self._dispatched(func, args, kwargs, result)
+        except NotReplayableError as error:
+            self.refused.append(str(error))
         return result
+
+    def _dispatched(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
+        """Note a call through torch's dispatcher, that writes into what this one returned."""
+        schema = func._schema
+        returned = list(result) if isinstance(result, tuple | list) else [result]
+        given = [
+            args[i] if i < len(args) else kwargs.get(argument.name, argument.default_value)
+            for i, argument in enumerate(schema.arguments)
+        ]
+        if not schema.is_mutable:
+            func, given = _writing(func), given + returned
+        operands, tensors = [], 0
+        for i, (argument, value) in enumerate(zip(func._schema.arguments, given, strict=True)):
+            if isinstance(value, Tensor) and str(argument.type) == "Tensor":
+                tensors |= 1 << i
+                operands.append(self._handle(value))
+            elif value is None or str(argument.type) in ("int", "bool", "float"):
+                packed = struct.pack("d" if isinstance(value, float) else "q", value or 0)
+                operands.append(int.from_bytes(packed, sys.byteorder))
+            else:
+                raise NotReplayableError(f"it calls {func} with a {type(value).__name__}")
+        if len(operands) > MOST_OPERANDS:
+            raise NotReplayableError(f"it calls {func} with {len(operands)} arguments")
+        name, overload = (ctypes.c_char_p(part.encode()) for part in (func._schema.name, func._schema.overload_name))
+        self.kept += [name, overload, result]
+        texts = [ctypes.cast(text, ctypes.c_void_p).value or 0 for text in (name, overload)]
+        counts = len(func._schema.returns), len(operands)
+        header = (*texts, self._c.copy_handle, self._c.free_handle, *counts, tensors)
+        self.calls.append(Call(self._c.dispatcher, DISPATCHED, (*header, *operands)))
 
     def _kernel(self, function: Any) -> Callable[..., None]:
         library = ctypes.CDLL(function.__self__.__file__)
@@ -177,41 +213,71 @@ class _Recorder(TorchDispatchMode):
 
         return allocate
 
-    def _handles(self, tensors: Sequence[Tensor]) -> tuple[int, ...]:
-        """Addresses of torch's own tensor objects, which the C functions take."""
-        capsules = torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors(list(tensors))
+    def _handle(self, tensor: Tensor) -> int:
+        """The address of torch's own tensor object, which the C functions take."""
+        capsules = torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors([tensor])
         owner = _Owner()
         release = torch._C._aoti.alloc_tensors_by_stealing_from_void_ptrs
         weakref.finalize(owner, release, capsules).atexit = False
         self.kept.append(owner)
         address = ctypes.pythonapi.PyCapsule_GetPointer
         address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-        return tuple(address(capsule, None) for capsule in capsules)
+        return int(address(capsules[0], None))
 
 
 class _Owner:
-    """Frees tensor objects when it goes."""
+    """Frees a tensor object when it goes."""
+
+
+class _CFunctions(NamedTuple):
+    """The addresses of torch's C functions.
+
+    Attributes:
+        operations: Of those that are operations, and how they are called.
+        dispatcher: Of that which calls any operation.
+        copy_handle: Of that which makes a tensor object for another's tensor.
+        free_handle: Of that which frees one.
+    """
+
+    operations: dict[Any, tuple[int, int]]
+    dispatcher: int
+    copy_handle: int
+    free_handle: int
+
+
+@cache
+def _c_functions() -> _CFunctions:
+    paths = list((Path(torch.__file__).parent / "lib").glob("*torch_cpu.*"))
+    if len(paths) != 1:
+        raise NotReplayableError("torch's library is not where it was looked for")
+    library = ctypes.CDLL(str(paths[0]))
+
+    def address(name: str) -> int:
+        return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
+
+    aten = torch.ops.aten
+    operations = {
+        aten.mm.out: (address("aoti_torch_cpu_mm_out"), OPERATION),
+        aten.bmm.out: (address("aoti_torch_cpu_bmm_out"), OPERATION),
+        aten.addmm.out: (address("aoti_torch_cpu_addmm_out"), OPERATION_WITH_NUMBERS),
+        aten.baddbmm.out: (address("aoti_torch_cpu_baddbmm_out"), OPERATION_WITH_NUMBERS),
+    }
+    handles = address("aoti_torch_new_tensor_handle"), address("aoti_torch_delete_tensor_object")
+    return _CFunctions(operations, address("aoti_torch_call_dispatcher"), *handles)
+
+
+def _writing(func: Any) -> Any:
+    """The variant of an operation that takes its results' memory after its arguments."""
+    own = [(argument.name, str(argument.type)) for argument in func._schema.arguments]
+    for name in func.overloadpacket.overloads():
+        schema = getattr(func.overloadpacket, name)._schema
+        outs = [argument for argument in schema.arguments if argument.is_out]
+        rest = [(argument.name, str(argument.type)) for argument in schema.arguments if not argument.is_out]
+        if len(outs) == len(func._schema.returns) and rest == own:
+            return getattr(func.overloadpacket, name)
+    raise NotReplayableError(f"it calls {func}")
 
 
 def _is_kernel(value: Any) -> bool:
     module = getattr(value, "__self__", None)
     return isinstance(value, types.BuiltinFunctionType) and value.__name__ == "kernel" and hasattr(module, "__file__")
-
-
-def _operations() -> dict[Any, tuple[int, int]]:
-    """The addresses of torch's C functions, by the operations that they are."""
-    aten = torch.ops.aten
-    wanted = {
-        aten.mm.out: ("mm_out", OPERATION),
-        aten.bmm.out: ("bmm_out", OPERATION),
-        aten.addmm.out: ("addmm_out", OPERATION_WITH_NUMBERS),
-        aten.baddbmm.out: ("baddbmm_out", OPERATION_WITH_NUMBERS),
-    }
-    found = {}
-    for path in (Path(torch.__file__).parent / "lib").glob("*torch_cpu.*"):
-        library = ctypes.CDLL(str(path))
-        for operation, (name, kind) in wanted.items():
-            address = ctypes.cast(getattr(library, f"aoti_torch_cpu_{name}"), ctypes.c_void_p).value
-            assert address is not None
-            found[operation] = address, kind
-    return found

@@ -31,6 +31,7 @@ class Replay:
         function: Takes the tensors, and returns tensors in tuples, lists or dicts; as in `capture`, it may write to
             its arguments in place, and other tensors that it reads are taken as they are.
         example: Its arguments, whose memory becomes that of the inputs.
+        is_settled: Whether other tensors that it reads keep their values from now on, as in `capture`.
 
     Attributes:
         inputs: The arguments.
@@ -53,7 +54,7 @@ class Replay:
         ...     assert x.tolist() == [16.0, 16.0, 16.0]
     """
 
-    def __init__(self, function: Callable[..., Any], example: Sequence[Tensor]) -> None:
+    def __init__(self, function: Callable[..., Any], example: Sequence[Tensor], *, is_settled: bool = False) -> None:
         # Of their own, so that their memory stays where it is.
         self.inputs = [tensor.detach() for tensor in example]
         structures: list[pytree.TreeSpec] = []
@@ -67,10 +68,10 @@ class Replay:
             return tuple(returned)
 
         # make_fx counts the arguments of a function
-        graph = traced(lambda *arguments: flat(*arguments), self.inputs)
+        graph = traced(lambda *arguments: flat(*arguments), self.inputs, is_settled=is_settled)
         with generated_modules() as modules:
             self.compiled = compiled(graph, self.inputs)
-        self._structure = structures[-1]
+        self.structure = structures[-1]
         self.reason = ""
         self._error: BaseException | None = None
         try:
@@ -92,7 +93,7 @@ class Replay:
     @property
     def result(self) -> Any:
         """The outputs in the structure in which the function returned them."""
-        return pytree.tree_unflatten(self.outputs, self._structure)
+        return pytree.tree_unflatten(self.outputs, self.structure)
 
     def __call__(self) -> None:
         """Replay once.

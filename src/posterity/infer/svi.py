@@ -351,8 +351,7 @@ class SVI:
         limit = max(1, min(limit, _NOISE_AHEAD // max(1, self.objective.num_particles * layout.size())))
         states = {device: generator.get_state() for device, generator in self._generators.items()}
         try:
-            for pools in graph.rooms(limit):
-                layout.fill(pools, self._generators)
+            layout.fill(graph.rooms(limit), self._generators)
         except BaseException:  # a Ctrl-C: what was drawn is to be drawn again
             for device, state in states.items():
                 self._generators[device].set_state(state)

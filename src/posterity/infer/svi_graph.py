@@ -9,11 +9,11 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from posterity.infer.arguments import values_of
-from posterity.infer.capture import capture
 from posterity.infer.objective import Estimate, Objective
 from posterity.infer.optimizers import clipped, scheduled, updated
 from posterity.infer.packing import Pack, Packing
 from posterity.infer.parameters import Parameters
+from posterity.infer.replay import Replay
 from posterity.infer.simulation import Pair, Program
 from posterity.kernels.noise_tape import Pools
 from posterity.kernels.tracing import once
@@ -122,10 +122,22 @@ class GraphStep:
                 given_tensors,
             )
         )
-        self._lasting = example[: len(example) - len(pools) - len(state) - len(given_tensors)]
-        self._graph = capture(lambda *flat: step(*pytree.tree_unflatten(list(flat), inputs)), example)
+        lasting = len(example) - len(pools) - len(state) - len(given_tensors)
+        places = iter(range(lasting, len(example)))
         # A dict's values are flattened in the order of its keys as they stand.
-        self._noise_names, self._state_names, self._after_names = list(pools), list(state), after_names
+        self._noise = {name: next(places) for name in pools}
+        self._before = {name: next(places) for name in state}
+        # Noise and state have memory of the graph's own, what lasts and the arguments that of their owners.
+        for own in (*self._noise.values(), *self._before.values()):
+            example[own] = example[own].clone()
+        self._replay = Replay(lambda *flat: step(*pytree.tree_unflatten(list(flat), inputs)), example)
+        self._lasting, self._given = (
+            self._replay.inputs[:lasting],
+            self._replay.inputs[len(example) - len(given_tensors) :],
+        )
+        self._after_names = after_names
+        self._rooms: list[Tensor] = []
+        self._rows: list[tuple[Tensor, ...]] = []
 
     @staticmethod
     def key(args: Sequence[Any], kwargs: Mapping[str, Any], parameters: Parameters) -> Hashable:
@@ -142,15 +154,64 @@ class GraphStep:
         self, tensors: Sequence[Tensor], pools: Pools, state: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Take the step; the loss, NaN if it was refused, and the objective's new state."""
+        self._schedule()
+        if self.is_native(tensors):
+            self._write(self._noise, pools)
+            self._write(self._before, state)
+            self._replay()
+            loss, *after = (output.clone() for output in self._replay.outputs)
+        else:
+            noise, before = (pools[name] for name in self._noise), (state[name] for name in self._before)
+            loss, *after = self._replay.compiled(*self._lasting, *noise, *before, *tensors)
+        return loss, dict(zip(self._after_names, after, strict=True))
+
+    def is_native(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether steps on these arguments are replayed: on those that the graph was captured with."""
+        return self._replay.is_native and all(
+            tensor.data_ptr() == given.data_ptr() for tensor, given in zip(tensors, self._given, strict=True)
+        )
+
+    def rooms(self, number: int) -> list[tuple[Tensor, ...]]:
+        """Where the noise of the next steps is to be written before `block`: each step's pools in turn."""
+        if len(self._rows) < number:
+            inputs = [self._replay.inputs[place] for place in self._noise.values()]
+            self._rooms = [tensor.new_empty((number, *tensor.shape)) for tensor in inputs]
+            self._rows = list(zip(*(room.unbind(0) for room in self._rooms), strict=True)) or [()] * number
+        return self._rows[:number]
+
+    def block(self, state: Mapping[str, Tensor], losses: Tensor) -> None:
+        """Take several steps, where they are native, on the noise in `rooms`.
+
+        Args:
+            state: The objective's state.
+            losses: Takes each step's loss, `[num_steps]`, NaN where it was refused.
+        """
+        self._schedule()
+        self._write(self._before, state)
+        self._replay.loop(
+            len(losses),
+            advancing=[
+                (place, room[: len(losses)]) for place, room in zip(self._noise.values(), self._rooms, strict=True)
+            ],
+            collecting=[(0, losses)],
+            feedback=[(i, self._before[name]) for i, name in enumerate(self._after_names, 1)],
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """The objective's state after `block`."""
+        return {name: self._replay.inputs[place].clone() for name, place in self._before.items()}
+
+    def _schedule(self) -> None:
         for i, group in enumerate(self._optimizer.param_groups):
             numbers = scheduled(group)
             if numbers != self._numbers[i]:
                 self._numbers[i] = numbers
                 for rate, number in zip(self._rates[i], numbers, strict=True):
                     rate.fill_(number)
-        noise, before = (pools[name] for name in self._noise_names), (state[name] for name in self._state_names)
-        loss, *after = self._graph(*self._lasting, *noise, *before, *tensors)
-        return loss, dict(zip(self._after_names, after, strict=True))
+
+    def _write(self, places: Mapping[str, int], values: Mapping[str, Tensor]) -> None:
+        for name, place in places.items():
+            self._replay.inputs[place].copy_(values[name])
 
 
 def check_trained(estimate: Estimate) -> None:

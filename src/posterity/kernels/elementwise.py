@@ -54,11 +54,11 @@ def elementwise(*derivatives: Values | None) -> Callable[[Values], Values]:
             result: Tensor = operation.apply(*arguments)
             return result
 
-        _UNKNOWN_TO_DYNAMO.append(apply)
+        UNKNOWN_TO_DYNAMO.append(apply)
 
         def broadcast(*arguments: Tensor | float) -> Tensor:
             if torch.compiler.is_dynamo_compiling():
-                _meet_dynamo()
+                meet_dynamo()
                 return apply(*broadcast_arguments(name, arguments))
             tensors = broadcast_arguments(name, arguments)
             # An autograd function costs more than the few operations of most formulas.
@@ -71,7 +71,7 @@ def elementwise(*derivatives: Values | None) -> Callable[[Values], Values]:
     return decorate
 
 
-def _meet_dynamo() -> None:
+def meet_dynamo() -> None:
     """Let Dynamo pass all these functions on to the compiler behind it, untraced, before it meets one of them.
 
     It cannot trace an autograd function with forward-mode derivatives; the compiler can. Done at compile time, because
@@ -83,11 +83,11 @@ def _meet_dynamo() -> None:
 
 
 def _allow_all(_: object) -> None:
-    while _UNKNOWN_TO_DYNAMO:
-        torch.compiler.allow_in_graph(_UNKNOWN_TO_DYNAMO.pop())
+    while UNKNOWN_TO_DYNAMO:
+        torch.compiler.allow_in_graph(UNKNOWN_TO_DYNAMO.pop())
 
 
-_UNKNOWN_TO_DYNAMO: list[Values] = []
+UNKNOWN_TO_DYNAMO: list[Values] = []
 
 
 def _operation(function: Values, derivatives: tuple[Values | None, ...]) -> type[torch.autograd.Function]:

@@ -34,21 +34,36 @@ class NoiseLayout(NamedTuple):
             generators: A generator for each device.
             runs: The shape of independent runs.
         """
-        pools = {}
-        for (kind, dtype, device), size in self.sizes:
-            generator, shape = generators[device], (*runs, size)
-            if kind == "normal":
-                pool = torch.randn(shape, generator=generator, dtype=dtype, device=device)
-            elif kind == "uniform":
-                pool = open_uniform(shape, generator, dtype, device)
-            elif kind == "shared_uniform":
-                pool = open_uniform((size,), generator, dtype, device).expand(shape).contiguous()
-            else:
-                pool = torch.randint(
-                    -(2**31), 2**31 - 1, (*shape, 2), generator=generator, dtype=torch.int32, device=device
-                )
-            pools[_name(kind, dtype, device)] = pool
+        pools = self.empty(runs)
+        self.fill([list(pools.values())], generators)
         return pools
+
+    def empty(self, runs: Sequence[int] = ()) -> dict[str, Tensor]:
+        """Room for the numbers of independent runs."""
+        return {
+            _name(kind, dtype, device): torch.empty(
+                (*runs, size, 2) if kind == "key" else (*runs, size), dtype=dtype, device=device
+            )
+            for (kind, dtype, device), size in self.sizes
+        }
+
+    def fill(self, runs: Sequence[Sequence[Tensor]], generators: Mapping[torch.device, torch.Generator]) -> None:
+        """Write, run after run, into tensors like those of `empty` the numbers that `draw` would give."""
+        kinds = [(kind, dtype, device, size, generators[device]) for (kind, dtype, device), size in self.sizes]
+        for pools in runs:
+            for (kind, dtype, device, size, generator), pool in zip(kinds, pools, strict=True):
+                if kind == "normal":
+                    pool.normal_(generator=generator)
+                elif kind == "uniform":
+                    pool.uniform_(generator=generator).clamp_(min=_least(dtype))
+                elif kind == "shared_uniform":
+                    pool.copy_(open_uniform((size,), generator, dtype, device))
+                else:
+                    pool.random_(-(2**31), 2**31 - 1, generator=generator)
+
+    def size(self) -> int:
+        """How many numbers one run takes."""
+        return sum(size for _, size in self.sizes)
 
     def devices(self) -> set[torch.device]:
         """The devices on which numbers are made."""
@@ -168,8 +183,11 @@ class NoiseTape(KeyStream):
 
 def open_uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Torch's uniform numbers on [0, 1), with half a step in the place of 0."""
-    least = torch.finfo(dtype).eps / 4
-    return torch.rand(tuple(shape), generator=generator, dtype=dtype, device=device).clamp_(min=least)
+    return torch.rand(tuple(shape), generator=generator, dtype=dtype, device=device).clamp_(min=_least(dtype))
+
+
+def _least(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps / 4
 
 
 def _name(kind: str, dtype: torch.dtype, device: torch.device) -> str:

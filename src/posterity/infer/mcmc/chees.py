@@ -18,10 +18,10 @@ from posterity.infer.mcmc.trajectory import (
     MAX_ENERGY_ERROR,
     SUBTREE,
     Edge,
-    counted_uniform,
     draw_momentum,
     energy_of,
     leapfrog,
+    one_uniform,
     where,
 )
 from posterity.infer.simulation import Program
@@ -188,7 +188,7 @@ class ChEES(Kernel[ChEESState, ChEESTuning]):
         start, edge = trajectory.start, trajectory.edge
         diverges = trajectory.energy_error > MAX_ENERGY_ERROR
         accept_prob = torch.where(diverges, 0.0, (-trajectory.energy_error).clamp(max=0).exp())
-        accepted = counted_uniform(keys, torch.zeros_like(trajectory.taken), SUBTREE) < accept_prob
+        accepted = one_uniform(keys, SUBTREE) < accept_prob
         length = van_der_corput(start.num_transitions + 1) * tuning.trajectory_length
         slope = length * _change_of_square(start.position, edge, accept_prob)
         state = ChEESState(

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from posterity.infer.mcmc.metric import Metric, Preconditioned
+from posterity.infer.mcmc.taped_keys import TapedKeys, requests_of
 from posterity.infer.mcmc.target import Target
 from posterity.infer.replay import Replay
 from posterity.kernels import Key
@@ -74,22 +75,40 @@ def compiled_step(
         changing[:] = [first + place for place, _ in changed]
         return [leaf for _, leaf in changed]
 
-    begin = _graph(lambda s, t, k: kernel.begin(s, t, Key(k)), state, tuning, keys.data)
+    begin = _Taped(kernel.begin, state, tuning, keys)
     advance = _graph(leapfrog, metric or (), example, tuning)
-    end = _graph(lambda x, t, k: kernel.end(x, t, Key(k)), example, tuning, keys.data)
+    end = _Taped(kernel.end, example, tuning, keys)
 
     def step(metric: Metric | None, state: State, tuning: Tuned, keys: Key) -> tuple[State, Info]:
-        _fill(begin, state, tuning, keys.data)
-        begin()
-        trajectory = begin.result
+        trajectory = begin(state, tuning, keys)
         _fill(advance, metric or (), trajectory, tuning)
         advance.loop(int(trajectory.planned.max()), feedback=list(enumerate(changing)))
-        _fill(end, pytree.tree_unflatten(advance.inputs[first : first + size], structure), tuning, keys.data)
-        end()
-        new: tuple[State, Info] = pytree.tree_map(torch.clone, end.result)
+        whole = pytree.tree_unflatten(advance.inputs[first : first + size], structure)
+        new: tuple[State, Info] = pytree.tree_map(torch.clone, end(whole, tuning, keys))
         return new
 
     return step
+
+
+class _Taped:
+    """A function of a tree, a tuning and keys as one graph, whose random numbers are made before each call."""
+
+    def __init__(self, function: Callable[[Any, Any, Any], Any], tree: Any, tuning: Any, keys: Key) -> None:
+        self._requests = requests_of(lambda own: function(tree, tuning, own), keys)
+
+        def taped(tree: Any, tuning: Any, noise: list[Tensor]) -> Any:
+            numbers = dict(zip(self._requests, noise, strict=True))
+            return function(tree, tuning, TapedKeys(numbers.__getitem__))
+
+        self._graph = _graph(taped, tree, tuning, self._noise(keys))
+
+    def __call__(self, tree: Any, tuning: Any, keys: Key) -> Any:
+        _fill(self._graph, tree, tuning, self._noise(keys))
+        self._graph()
+        return self._graph.result
+
+    def _noise(self, keys: Key) -> list[Tensor]:
+        return [request.answer(keys) for request in self._requests]
 
 
 def _graph(function: Callable[..., Any], *example: Any) -> Replay:

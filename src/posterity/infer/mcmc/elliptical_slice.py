@@ -15,6 +15,7 @@ from posterity.infer.mcmc.metric import Preconditioned
 from posterity.infer.mcmc.target import Target
 from posterity.infer.simulation import Program
 from posterity.kernels import Key, Source, normal, uniform
+from posterity.kernels.tracing import once
 
 
 class NoTuning(NamedTuple):
@@ -130,11 +131,11 @@ class EllipticalSlice(Kernel[EllipticalSliceState, NoTuning]):
         """Try points of one ellipse for each chain, and take the first one in the slice."""
         prior, log_likelihood = self._parts(target)
         like = state.position
-        noise = prior.spread(normal(like.shape[-1:], source=keys.at(0), dtype=like.dtype, device=like.device))
-        chance = uniform((1 + self.max_proposals,), source=keys.at(1), dtype=torch.float64, device=like.device)
+        noise = once(normal(like.shape[-1:], source=keys.at(0), dtype=like.dtype, device=like.device))
+        chance = once(uniform((1 + self.max_proposals,), source=keys.at(1), dtype=torch.float64, device=like.device))
         level = state.log_likelihood + chance[:, 0].log()
         angles = shrinking_angles(chance[:, 1:]).mT.unsqueeze(-1)
-        around = (like - prior.loc) * angles.cos() + noise * angles.sin()
+        around = (like - prior.loc) * angles.cos() + prior.spread(noise) * angles.sin()
         points = prior.loc + around.to(like.dtype)
         with torch.no_grad():
             values = log_likelihood(points)
@@ -200,8 +201,8 @@ def shrinking_angles(chance: Tensor) -> Tensor:
     low, high = angle - 2 * math.pi, angle
     angles = [angle]
     for number in chance.unbind(-1)[1:]:
-        low, high = torch.where(angle < 0, angle, low), torch.where(angle < 0, high, angle)
-        angle = low + (high - low) * number
+        low, high = once(torch.where(angle < 0, angle, low)), once(torch.where(angle < 0, high, angle))
+        angle = once(low + (high - low) * number)
         angles.append(angle)
     return torch.stack(angles, -1)
 

@@ -3,29 +3,26 @@
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from posterity.infer.initialization import Strategy, init_to_uniform
 from posterity.infer.mcmc.adaptation import Adaptation, FixedTuning
-from posterity.infer.mcmc.discrete_site import DiscreteSite
-from posterity.infer.mcmc.element_updates import exact, integer_steps, metropolised, random_walk
+from posterity.infer.mcmc.discrete_sweep import Method, Scan, places_of, sweep
 from posterity.infer.mcmc.kernel import Kernel, Tuning
 from posterity.infer.mcmc.metric import Metric, Preconditioned
 from posterity.infer.mcmc.mixed_potential import MixedPotential
 from posterity.infer.mcmc.target import Target
 from posterity.infer.potential import Potential
 from posterity.infer.simulation import Program
-from posterity.kernels import Key, Source, uniform
+from posterity.kernels import Key, Source
 
 Update = Callable[[Key, dict[str, Tensor]], Tensor]
 
-# What the keys of a transition are for; the turns of elements come after.
-_INSIDE, _ORDER, _TURNS = 0, 1, 2
-# What the key of a turn is read for.
-_VALUE, _ACCEPTANCE, _LENGTH, _SIGN = range(4)
+# What the keys of a transition are for; functions of the user's take negative numbers.
+_INSIDE, _SWEEP = 0, 1
 
 
 class PointState(NamedTuple):
@@ -98,8 +95,8 @@ class Gibbs(Kernel[Any, Any]):
         inner: Kernel[Any, Any] | None = None,
         *,
         model: Program | None = None,
-        method: Literal["exact", "metropolised"] = "exact",
-        scan: Literal["systematic", "random"] = "systematic",
+        method: Method = "exact",
+        scan: Scan = "systematic",
         updates: Mapping[str, Update] | None = None,
         init: Strategy = init_to_uniform,
     ) -> None:
@@ -224,67 +221,12 @@ class Gibbs(Kernel[Any, Any]):
             return PointState(position, given.log_density(position))
 
     def _swept(self, potential: MixedPotential, z: Tensor, choices: Tensor, keys: Key) -> Tensor:
-        """Update all elements, turn by turn."""
-        own = [site for site in potential.sites if site.name not in self.updates]
-        if not own:
-            return choices
-        places = _places(potential)
-        numbers = {site.name: potential.scores.turns[site.name].to(choices.device) for site in own}
-        counts = [potential.scores.num_turns[site.name] for site in own]
-        if self.scan == "systematic":
-            turn = _TURNS
-            for site, count in zip(own, counts, strict=True):
-                for i in range(count):
-                    takes = (numbers[site.name] == i).expand(len(choices), -1)
-                    choices = self._turn(potential, z, choices, [site], [places[site.name]], takes, keys.fold_in(turn))
-                    turn += 1
-            return choices
-        starts = [sum(counts[:i]) for i in range(len(own))]
-        whole = torch.cat([numbers[site.name] + start for site, start in zip(own, starts, strict=True)])
-        order = uniform((sum(counts),), source=keys.fold_in(_ORDER), dtype=torch.float64).argsort(-1)
-        for turn in range(sum(counts)):
-            takes = whole == order[:, turn : turn + 1]
-            where = [places[site.name] for site in own]
-            choices = self._turn(potential, z, choices, own, where, takes, keys.fold_in(_TURNS + turn))
-        return choices
-
-    def _turn(
-        self,
-        potential: MixedPotential,
-        z: Tensor,
-        choices: Tensor,
-        sites: Sequence[DiscreteSite],
-        places: Sequence[Tensor],
-        takes: Tensor,
-        keys: Key,
-    ) -> Tensor:
-        """Update those elements of some sites whose turn it is, `takes`, `[num_chains, size of the sites]`."""
-        where = torch.cat(list(places))
-        present = choices[:, where]
-        like: dict[str, Any] = {"dtype": potential.dtype}
-        size = (len(where),)
-        values, possible = _candidates(sites, present, keys)
-        values = torch.where(takes, values, present)
-        candidates = choices.expand(len(values), *choices.shape).clone()
-        candidates[..., where] = values
-        scores = potential.scores(z, candidates, sites).masked_fill(~possible, -torch.inf)
-        chance = uniform(size, source=keys.at(_VALUE), **like)
-        accept = uniform(size, source=keys.at(_ACCEPTANCE), **like)
-        is_count = _per_element(sites, [site.table is None for site in sites], present)
-        current = torch.where(is_count, 0, present)
-        drawn = exact(scores, chance) if self.method == "exact" else metropolised(scores, current, chance, accept)
-        if any(site.table is None for site in sites):
-            drawn = torch.where(is_count, random_walk(scores[:2], accept), drawn)
-        # Where nothing is possible, not even what is, there is nothing to choose from.
-        drawn = torch.where(scores.max(0).values == -torch.inf, current, drawn)
-        new = values.gather(0, drawn.unsqueeze(0)).squeeze(0)
-        result = choices.clone()
-        result[:, where] = torch.where(takes, new, present)
-        return result
+        sites = [site for site in potential.sites if site.name not in self.updates]
+        return sweep(potential, z, choices, sites, keys.fold_in(_SWEEP), method=self.method, scan=self.scan)
 
     def _updated(self, potential: MixedPotential, z: Tensor, choices: Tensor, keys: Key) -> tuple[Tensor, Tensor]:
         """Run the functions of the user's, one after the other."""
-        places = _places(potential)
+        places = places_of(potential)
         discrete = {site.name: site for site in potential.sites}
         for number, (name, update) in enumerate(self.updates.items()):
             values = potential.draws(z, choices)
@@ -316,37 +258,6 @@ def _given(target: Target, choices: Tensor) -> Target:
     potential, metric = _apart(target)
     given = potential.given(choices)
     return given if metric is None else Preconditioned(given, metric)
-
-
-def _places(potential: MixedPotential) -> dict[str, Tensor]:
-    """The places of each site's elements among all choices."""
-    sizes = [site.size for site in potential.sites]
-    parts = torch.arange(sum(sizes), device=potential.device).split(sizes)
-    return {site.name: part for site, part in zip(potential.sites, parts, strict=True)}
-
-
-def _per_element(sites: Sequence[DiscreteSite], numbers: Sequence[Any], like: Tensor) -> Tensor:
-    """A number of each site for each of its elements, `[size of the sites]`."""
-    return torch.cat([torch.full((s.size,), n, device=like.device) for s, n in zip(sites, numbers, strict=True)])
-
-
-def _candidates(sites: Sequence[DiscreteSite], present: Tensor, keys: Key) -> tuple[Tensor, Tensor]:
-    """The values that elements are compared at, `[num_values, num_chains, size]`, and which of them there are."""
-    number = max(site.num_values for site in sites)
-    counts = _per_element(sites, [site.num_values for site in sites], present)
-    place = torch.arange(number, device=present.device).reshape(-1, 1, 1)
-    possible = (place < counts).expand(number, *present.shape)
-    values = place.expand(number, *present.shape)
-    if any(site.table is None for site in sites):
-        size = (present.shape[1],)
-        reach = _per_element(sites, [float(site.reach) for site in sites], present).double()
-        chance, sign = (uniform(size, source=keys.at(use), dtype=torch.float64) for use in (_LENGTH, _SIGN))
-        walked = present + integer_steps(chance, sign, reach)
-        lower, upper = (_per_element(sites, [float(site.possible[i]) for site in sites], present) for i in (0, 1))
-        walked = torch.where((walked >= lower) & (walked <= upper), walked, present)
-        is_count = _per_element(sites, [site.table is None for site in sites], present)
-        values = torch.where(is_count, torch.where(place == 0, present, walked), values)
-    return torch.where(possible, values, present), possible
 
 
 def _for_each_chain(name: str, update: Update, keys: Key, values: dict[str, Tensor]) -> Tensor:

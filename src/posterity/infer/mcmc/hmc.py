@@ -17,10 +17,10 @@ from posterity.infer.mcmc.trajectory import (
     Edge,
     HamiltonianInfo,
     HamiltonianState,
-    counted_uniform,
     draw_momentum,
     energy_of,
     leapfrog,
+    one_uniform,
     where,
 )
 from posterity.infer.simulation import Program
@@ -107,7 +107,7 @@ class HMC(HamiltonianKernel):
         momentum = draw_momentum(keys, state.position)
         energy = energy_of(momentum, state.log_density)
         zero = torch.zeros_like(energy, dtype=torch.int64)
-        varied = 1 + self.jitter * (2 * counted_uniform(keys, zero, LEAF) - 1)
+        varied = 1 + self.jitter * (2 * one_uniform(keys, LEAF) - 1)
         step = tuning.step_size * varied
         planned = self._planned(step)
         edge, value = Edge(state.position, momentum, state.gradient), state.log_density
@@ -123,7 +123,7 @@ class HMC(HamiltonianKernel):
             taken = taken + going
             going = (taken < planned) & ~divergent
         accept_prob = torch.where(divergent, 0.0, (-error).clamp(max=0).exp())
-        moves = ~divergent & (counted_uniform(keys, zero, SUBTREE).log() < -error)
+        moves = ~divergent & (one_uniform(keys, SUBTREE).log() < -error)
         new = HamiltonianState(edge.position, value, edge.gradient)
         state = HamiltonianState(*(where(moves, a, b) for a, b in zip(new, state, strict=True)))
         return state, HamiltonianInfo(accept_prob, divergent, taken, zero, energy)

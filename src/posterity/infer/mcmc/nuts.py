@@ -163,7 +163,8 @@ class NUTS(HamiltonianKernel):
             sub_leaves=torch.where(whole, 0, tree.sub_leaves + 1),
             checkpoint_momentum=momenta, checkpoint_sum=sums,
         )  # fmt: skip
-        return _kept(tree.is_finished, tree, new)
+        kept: Tree = _kept(tree.is_finished, tree, new)
+        return kept
 
     def end(self, tree: "Tree") -> tuple[HamiltonianState, HamiltonianInfo]:
         """The new state, once all trajectories are finished, and what is known of the transition."""

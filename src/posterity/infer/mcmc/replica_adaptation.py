@@ -103,7 +103,9 @@ class ReplicaAdaptation(Adaptation):
             betas = equalised(betas.double(), self._rejections / number).to(betas.dtype)
         self.tuning = ReplicaTuning(betas, scale.to(self.tuning.scale.dtype), self.tuning.inner)
         if self._averaging is not None:
-            self._averaging = DualAveraging.start(self._averaging.final())
+            # Scales of the old window and the new one are about alike: there is no need to look far away again.
+            final = self._averaging.final()
+            self._averaging = DualAveraging.start(final)._replace(shrinkage_point=final.log())
             self._take_step_size(self._averaging.step_size)
         self._window, self._seen = self._window + 1, 0
         for total in (*self._sums, self._rejections):
@@ -117,6 +119,9 @@ class ReplicaAdaptation(Adaptation):
 def equalised(inverse_temperatures: Tensor, rejection: Tensor) -> Tensor:
     """The ladder on which all pairs reject alike, by straight lines through the rejection rates summed up so far.
 
+    The lines run over the fourth root of the inverse temperature: near the prior most of the likelihood's change comes
+    about within a small part of the way.
+
     Args:
         inverse_temperatures: Decreasing from 1, `[num_chains, num_replicas]`.
         rejection: The rate of each pair of neighbours, `[num_chains, num_replicas - 1]`.
@@ -125,8 +130,8 @@ def equalised(inverse_temperatures: Tensor, rejection: Tensor) -> Tensor:
 
     Example:
         >>> ladder = torch.tensor([[1.0, 0.5, 0.0]])
-        >>> equalised(ladder, torch.tensor([[0.1, 0.3]])).round(decimals=2)
-        tensor([[1.0000, 0.3300, 0.0000]])
+        >>> equalised(ladder, torch.tensor([[0.1, 0.3]])).round(decimals=1)
+        tensor([[1.0000, 0.1000, 0.0000]])
     """
     # A pair that never rejects keeps a little of the way, so that no two temperatures meet.
     barrier = torch.nn.functional.pad((rejection + 1e-3).cumsum(-1), (1, 0))
@@ -136,5 +141,6 @@ def equalised(inverse_temperatures: Tensor, rejection: Tensor) -> Tensor:
     above = torch.searchsorted(barrier, wanted).clamp(1, number - 1)
     low, high = barrier.gather(-1, above - 1), barrier.gather(-1, above)
     share = ((wanted - low) / (high - low)).clamp(0, 1)
-    ladder = inverse_temperatures.gather(-1, above - 1).lerp(inverse_temperatures.gather(-1, above), share)
+    root = inverse_temperatures**0.25
+    ladder = root.gather(-1, above - 1).lerp(root.gather(-1, above), share) ** 4
     return torch.cat([inverse_temperatures[:, :1], ladder[:, 1:-1], inverse_temperatures[:, -1:]], -1)

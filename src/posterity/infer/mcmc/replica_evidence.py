@@ -33,7 +33,7 @@ def replica_evidence(log_likelihood: Tensor, inverse_temperatures: Tensor) -> Re
         inverse_temperatures: Decreasing from 1 to 0, `[num_chains, num_replicas]`.
 
     Returns:
-        The estimate, averaged over chains.
+        The estimate; of several chains, the mean of their evidences.
 
     Raises:
         ValueError: The shapes do not fit, there are fewer than 16 transitions, or the ladder does not run from 1 to 0.
@@ -65,10 +65,13 @@ def replica_evidence(log_likelihood: Tensor, inverse_temperatures: Tensor) -> Re
     steps = betas[:, :-1] - betas[:, 1:]
     powers = steps * energy[..., 1:]
     ratios = powers.logsumexp(0) - math.log(len(powers))
-    value = ratios.sum(-1).mean()
+    chains = ratios.sum(-1)
+    # The mean of the chains' evidences: that of their logarithms would be too small.
+    value = chains.logsumexp(0) - math.log(len(chains))
+    share = chains.softmax(0)
     # To first order the estimate moves with the sum of the weights, each relative to its mean.
     influence = (powers - ratios).exp().sum(-1)
-    error = _error_of_mean(influence).square().sum().sqrt() / influence.shape[1]
+    error = (share * _error_of_mean(influence)).square().sum().sqrt()
     mean = energy.mean(0)
     thermodynamic = (steps * (mean[:, :-1] + mean[:, 1:]) / 2).sum(-1).mean()
     return ReplicaEvidence(value, error, thermodynamic)

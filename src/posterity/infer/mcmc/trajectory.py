@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from posterity.infer.mcmc.integrators import velocity_verlet
 from posterity.infer.mcmc.target import Target
-from posterity.kernels import Key, normal
+from posterity.kernels import Key, normal, uniform
 from posterity.kernels.threefry import FAST_ROUNDS, threefry2x32
 
 # What each use of a transition's key reads; `native/hamiltonian.cpp` has the same numbers.
@@ -66,6 +67,11 @@ def draw_momentum(keys: Key, like: Tensor) -> Tensor:
     return normal((like.shape[-1],), source=keys.at(MOMENTUM), dtype=torch.float64, device=like.device).to(like.dtype)
 
 
+def one_uniform(keys: Key, stream: int) -> Tensor:
+    """A uniform number on (0, 1) for each chain, `[num_chains]`, float64: the first of a stream."""
+    return uniform((), source=keys.at(stream), dtype=torch.float64)
+
+
 def words(keys: Key, counter: Tensor, stream: int) -> tuple[Tensor, Tensor]:
     """Two random words for each chain, of a counter of its own `[num_chains]`."""
     number = counter.to(torch.int32)
@@ -81,11 +87,8 @@ def counted_uniform(keys: Key, counter: Tensor, stream: int) -> Tensor:
 
 def leapfrog(target: Target, edge: Edge, step: Tensor) -> tuple[Edge, Tensor]:
     """One step of each chain, `step` `[num_chains]` long; the new edge and its log density."""
-    step = step.to(edge.position.dtype).unsqueeze(-1)
-    momentum = edge.momentum + 0.5 * step * edge.gradient
-    position = edge.position + step * momentum
-    value, gradient = target.value_and_grad(position)
-    return Edge(position, momentum + 0.5 * step * gradient, gradient), value
+    new = velocity_verlet(target.value_and_grad, edge.position, edge.momentum, edge.gradient, step)
+    return Edge(new.position, new.momentum, new.gradient), new.log_density
 
 
 def energy_of(momentum: Tensor, log_density: Tensor) -> Tensor:

@@ -12,9 +12,11 @@ namespace {
 
 constexpr std::size_t kMostArguments = 128;
 
+constexpr std::size_t kMostOperands = 16;
+
 // How a function is called: with pointers alone, where a kernel throws and one of torch's C functions returns an error
-// code; or with two numbers after the pointers.
-enum Kind : int64_t { kKernel = 0, kOperation = 1, kOperationWithNumbers = 2 };
+// code; with two numbers after the pointers; or through torch's dispatcher.
+enum Kind : int64_t { kKernel = 0, kOperation = 1, kOperationWithNumbers = 2, kDispatched = 3 };
 
 struct Call {
   void* function;
@@ -22,6 +24,18 @@ struct Call {
   int64_t count;
   void* const* arguments;
   double numbers[2];
+};
+
+// The arguments of `kDispatched`: the function is `aoti_torch_call_dispatcher`.
+struct Dispatched {
+  const char* name;
+  const char* overload;
+  int32_t (*copy_handle)(void*, void**);
+  int32_t (*free_handle)(void*);
+  int64_t num_returns;
+  int64_t num_operands;
+  uint64_t tensors;  // which of the operands are, bit by bit
+  uint64_t operands[kMostOperands];
 };
 
 struct Context {
@@ -61,6 +75,24 @@ Invoke<Result> choose(std::size_t count, std::index_sequence<N...>) {
   return table[count];
 }
 
+// The dispatcher takes the operands' handles over, and gives those of what is returned.
+bool dispatch(const Call& call) {
+  auto given = reinterpret_cast<const Dispatched*>(call.arguments);
+  uint64_t stack[kMostOperands];
+  for (int64_t i = 0; i < given->num_operands; ++i) {
+    stack[i] = given->operands[i];
+    if (given->tensors >> i & 1) {
+      void* handle = nullptr;
+      if (given->copy_handle(reinterpret_cast<void*>(stack[i]), &handle) != 0) return false;
+      stack[i] = reinterpret_cast<uint64_t>(handle);
+    }
+  }
+  auto function = reinterpret_cast<int32_t (*)(const char*, const char*, uint64_t*)>(call.function);
+  if (function(given->name, given->overload, stack) != 0) return false;
+  for (int64_t i = 0; i < given->num_returns; ++i) given->free_handle(reinterpret_cast<void*>(stack[i]));
+  return true;
+}
+
 void run(const Call& call) {
   switch (call.kind) {
     case kKernel:
@@ -75,8 +107,11 @@ void run(const Call& call) {
       if (function(given[0], given[1], given[2], given[3], call.numbers[0], call.numbers[1]) != 0) break;
       return;
     }
+    case kDispatched:
+      if (!dispatch(call)) break;
+      return;
   }
-  throw std::runtime_error("a matrix product refused its arguments");
+  throw std::runtime_error("an operation refused its arguments");
 }
 
 void copy(const Move* moves, int64_t count, int64_t row) {
