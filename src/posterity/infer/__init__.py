@@ -2,6 +2,7 @@
 
 from posterity.infer.annealed_importance_sampling import AnnealedImportance, annealed_importance_sampling
 from posterity.infer.arviz import loo, to_arviz, waic
+from posterity.infer.diagnostics import effective_sample_size, split_rhat, standard_error, summarize
 from posterity.infer.elbo import ELBO
 from posterity.infer.enumeration import log_density
 from posterity.infer.guides import (
@@ -27,10 +28,15 @@ from posterity.infer.initialization import (
     init_to_value,
 )
 from posterity.infer.log_evidence import LogEvidence, log_evidence
+from posterity.infer.mcmc.chees import ChEES
+from posterity.infer.mcmc.elliptical_slice import EllipticalSlice
 from posterity.infer.mcmc.gibbs import Gibbs
 from posterity.infer.mcmc.hmc import HMC
+from posterity.infer.mcmc.mala import MALA
+from posterity.infer.mcmc.mclmc import MCLMC
 from posterity.infer.mcmc.mcmc import MCMC
 from posterity.infer.mcmc.nuts import NUTS
+from posterity.infer.mcmc.random_walk_metropolis import RandomWalkMetropolis
 from posterity.infer.mcmc.replica_evidence import replica_evidence
 from posterity.infer.mcmc.replica_exchange import ReplicaExchange
 from posterity.infer.objective import Estimate, Objective
@@ -52,6 +58,8 @@ __all__ = [
     "ELBO",
     "HMC",
     "IWAE",
+    "MALA",
+    "MCLMC",
     "MCMC",
     "NUTS",
     "PSGLD",
@@ -74,7 +82,9 @@ __all__ = [
     "AutoNormal",
     "AutoSpline",
     "AutoStructured",
+    "ChEES",
     "CyclicalSGLD",
+    "EllipticalSlice",
     "Estimate",
     "Gibbs",
     "LogEvidence",
@@ -83,6 +93,7 @@ __all__ = [
     "PathfinderResult",
     "Potential",
     "Predictive",
+    "RandomWalkMetropolis",
     "RenyiELBO",
     "ReplicaExchange",
     "ReweightedWakeSleep",
@@ -91,6 +102,7 @@ __all__ = [
     "SVIResult",
     "annealed_importance_sampling",
     "compute_marginals",
+    "effective_sample_size",
     "infer_discrete",
     "init_to_feasible",
     "init_to_mean",
@@ -104,6 +116,9 @@ __all__ = [
     "loo",
     "pareto_smooth",
     "replica_evidence",
+    "split_rhat",
+    "standard_error",
+    "summarize",
     "to_arviz",
     "waic",
 ]

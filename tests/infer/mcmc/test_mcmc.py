@@ -156,6 +156,17 @@ def test_chains_of_a_model_start_from_initial_values():
     torch.testing.assert_close(loc, torch.tensor([[1.0], [-3.0]]).double().expand(2, 4), atol=1e-5, rtol=0)
 
 
+def test_pathfinder_finds_a_bulk_that_is_far_off():
+    def far():
+        pt.sample("z", dist.Normal(torch.tensor(5e4, dtype=torch.float64), 30.0))
+
+    kernel = NUTS(far, step_size=1e-9, adapt_step_size=False, max_tree_depth=1)
+    z = run(kernel, num_warmup=0, num_samples=4, num_chains=9, initial_values="pathfinder").get_samples()["z"]
+    # Nine independent draws within six standard deviations; they do not move.
+    assert ((z - 5e4).abs() < 180).all()
+    assert len(z.unique()) > 5
+
+
 def test_the_summary_has_a_row_for_each_parameter():
     summary = run(NUTS(conjugate), X).summary()
     assert summary.keys() == {"loc", "double"}
@@ -301,6 +312,7 @@ def test_two_processes_share_the_chains(tmp_path):
         ({"compile": "yes"}, ValueError, "compile must be True, False or 'auto'"),
         ({"initial_values": torch.zeros(3)}, ValueError, r"must have shape \[num_chains, dim\]"),
         ({"initial_values": torch.zeros(3, 2)}, ValueError, "there are 2 chains, but initial values .* for 3"),
+        ({"initial_values": "modes"}, ValueError, "must be tensors or 'pathfinder', not 'modes'"),
         ({"initial_values": [1.0]}, TypeError, "must be a mapping from site names"),
     ],
 )

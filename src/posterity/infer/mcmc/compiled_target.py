@@ -23,7 +23,8 @@ class CompiledTarget:
     def __init__(self, target: Target, example: Tensor) -> None:
         self._target = target
         point = example.detach().clone().contiguous()
-        self.evaluation = Replay(lambda z: target.value_and_grad(z), [point])  # make_fx counts them
+        # make_fx counts the arguments of a function
+        self.evaluation = Replay(lambda z: target.value_and_grad(z), [point], is_settled=True)
 
     @property
     def dim(self) -> int:

@@ -23,6 +23,7 @@ from posterity.infer.mcmc.nuts import NUTS
 from posterity.infer.mcmc.process_group import ProcessGroup
 from posterity.infer.mcmc.stepping import Stepping
 from posterity.infer.mcmc.target import LogDensity, Target
+from posterity.infer.pathfinder import Pathfinder
 from posterity.infer.potential import Potential
 from posterity.kernels import Key
 from posterity.runtime import Progress
@@ -52,7 +53,8 @@ class MCMC:
         thin: Keep one of so many transitions.
         collect_warmup: Whether to keep the warm-up's draws too; see `get_warmup`.
         initial_values: Where chains start: by site name `[num_chains, *shape]` for a model, on the model's own space;
-            for a log density `[num_chains, dim]`. None: the kernel's `init` finds points.
+            for a log density `[num_chains, dim]`. `"pathfinder"`: at draws of `Pathfinder`, for posteriors whose bulk is
+            far from where the kernel's `init` looks. None: that `init` finds points.
         seed: For the same draws again; None: one of torch's global generator.
         progress: Whether to show a live line.
         compile: Whether to compile the log density with its gradient, or the kernel's step, into one graph. `"auto"`:
@@ -94,7 +96,7 @@ class MCMC:
         *,
         thin: int = 1,
         collect_warmup: bool = False,
-        initial_values: Mapping[str, Tensor] | Tensor | None = None,
+        initial_values: Mapping[str, Tensor] | Tensor | Literal["pathfinder"] | None = None,
         seed: int | None = None,
         progress: bool = True,
         compile: bool | Literal["auto"] = "auto",  # noqa: A002  # the name that drivers share
@@ -151,7 +153,7 @@ class MCMC:
                     f"MCMC: the directory {str(self.path)!r} holds another run, whose options were "
                     f"{saved['fingerprint']}; these are {self._fingerprint(seed)}. Give another directory, or remove it"
                 )
-        target, point = self._target(args, kwargs, Key(seed))
+        target, point = self._target(args, kwargs, seed)
         point = point[chains.start : chains.stop]
         keys = Key(Key(seed).fold_in(torch.arange(chains.start, chains.stop)).data.to(point.device))
         engine = self._engine(target, keys, point)
@@ -234,9 +236,9 @@ class MCMC:
         own |= {"sample_stats": stats, "num_chains": self.num_chains}
         return to_arviz(self.get_samples(), **(own | options))
 
-    def _target(self, args: tuple[Any, ...], kwargs: dict[str, Any], key: Key) -> tuple[Target, Tensor]:
+    def _target(self, args: tuple[Any, ...], kwargs: dict[str, Any], seed: int) -> tuple[Target, Tensor]:
         """What is drawn from, and where the chains start."""
-        start = key.fold_in(_START)
+        start = Key(seed).fold_in(_START)
         if self.kernel.model is None:
             if args or kwargs:
                 raise TypeError("MCMC.run: a kernel of a log_density takes no arguments")
@@ -252,11 +254,15 @@ class MCMC:
             return target, point
         potential = self.kernel.potential(args, kwargs, start)
         self.potential = potential
-        if isinstance(self.initial_values, Mapping):
+        if self.initial_values == "pathfinder":
+            finder = Pathfinder(self.kernel.model, init=self.kernel.start, seed=seed, progress=False)
+            point = finder.run(*args, **kwargs).unconstrained[: self.num_chains]
+            point = point[torch.arange(self.num_chains) % len(point)]
+        elif isinstance(self.initial_values, Mapping):
             self._check_chains({name: value.shape[0] for name, value in self.initial_values.items()})
             point = potential.unconstrain(self.initial_values).to(potential.dtype)
             self._check_start(potential, point)
-        elif self.initial_values is not None:
+        elif isinstance(self.initial_values, Tensor):
             point = self.initial_values.detach().to(potential.dtype)
             self._check_start(potential, point)
         else:
@@ -373,6 +379,9 @@ class MCMC:
                     f"MCMC: initial_values must have shape [num_chains, dim], but has {tuple(values.shape)}"
                 )
             self._check_chains({"initial_values": values.shape[0]})
+        elif isinstance(values, str):
+            if values != "pathfinder":
+                raise ValueError(f"MCMC: initial_values must be tensors or 'pathfinder', not {values!r}")
         elif values is not None and not isinstance(values, Mapping):
             raise TypeError(
                 f"MCMC: initial_values must be a mapping from site names to tensors, or a tensor, not a "
