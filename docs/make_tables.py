@@ -35,6 +35,7 @@ def _composites() -> list[Distribution]:
         dist.Empirical(torch.tensor([0.0, 0.5, 2.0])),
         dist.HiddenMarkovModel(weights, chain, pair, num_steps=3),
         dist.Hurdle(poisson, gate=0.3),
+        dist.ImproperUniform(torch.distributions.constraints.positive),
         dist.Independent(pair, 1),
         dist.LinearGaussianStateSpace(3, eye, vector, eye, vector, vector),
         dist.MaskedDistribution(normal, torch.tensor(True)),

@@ -21,6 +21,14 @@ SHORT: dict[str, tuple[list[str], Callable[[Found], bool]]] = {
         lambda found: found["error_in_sd"] < 2 and 0.75 < found["coverage"] < 1,
     ),
     "eight_schools": (["--steps", "600"], lambda found: abs(found["mu"] - 4.4) < 2.5 and 2 < found["tau"] < 5),
+    # Within five of the Monte Carlo standard errors that the run states itself, and the reference's rounding.
+    "eight_schools_nuts": (
+        ["--steps", "300"],
+        lambda found: (
+            abs(found["mu"] - 4.4) < 5 * found["mu_error"] + 0.05
+            and abs(found["tau"] - 3.6) < 5 * found["tau_error"] + 0.05
+        ),
+    ),
     "gaussian_mixture": (["--steps", "80"], lambda found: found["agreement"] > 0.9),
     "hidden_markov_model": (
         ["--steps", "40", "--days", "6"],
@@ -53,7 +61,7 @@ def test_an_example_finds_what_it_says(name, capsys):
     example = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(example)
     found = example.main(arguments)
-    assert found["loss_fell_by"] > 0, found
+    assert found.get("loss_fell_by", 1.0) > 0, found
     assert is_true(found), found
     assert capsys.readouterr().out
 

@@ -115,7 +115,7 @@ def _graph(function: Callable[..., Any], *example: Any) -> Replay:
     """A function of trees of tensors as one graph."""
     leaves, structure = pytree.tree_flatten(example)
     owned = [leaf.clone(memory_format=torch.contiguous_format) for leaf in leaves]
-    return Replay(lambda *flat: function(*pytree.tree_unflatten(flat, structure)), owned)
+    return Replay(lambda *flat: function(*pytree.tree_unflatten(flat, structure)), owned, is_settled=True)
 
 
 def _fill(graph: Replay, *arguments: Any) -> None:

@@ -53,7 +53,7 @@ class MCMC:
         thin: Keep one of so many transitions.
         collect_warmup: Whether to keep the warm-up's draws too; see `get_warmup`.
         initial_values: Where chains start: by site name `[num_chains, *shape]` for a model, on the model's own space;
-            for a log density `[num_chains, dim]`. `"pathfinder"`: at draws of `Pathfinder`, for posteriors whose bulk is
+            for a log density `[num_chains, dim]`. `"pathfinder"`: at draws of `Pathfinder`, where the posterior is
             far from where the kernel's `init` looks. None: that `init` finds points.
         seed: For the same draws again; None: one of torch's global generator.
         progress: Whether to show a live line.

@@ -44,7 +44,9 @@ class StepGraph:
             numbers = dict(zip(self._requests, noise, strict=True))
             return step(given, state, TapedKeys(numbers.__getitem__))
 
-        self._graph = Replay(flat, [leaf.clone().contiguous() for leaf in leaves if isinstance(leaf, Tensor)])
+        self._graph = Replay(
+            flat, [leaf.clone().contiguous() for leaf in leaves if isinstance(leaf, Tensor)], is_settled=True
+        )
         self._num_state = len(_tensors(state))
 
     def at_once(self, most: int, most_noise: int) -> int:
