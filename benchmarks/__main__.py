@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-NAMES = ("training_step", "prediction", "distributions", "svi", "digits", "mnist")
+NAMES = ("training_step", "prediction", "distributions", "svi", "mcmc", "digits", "mnist")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> N
     for row in rows:
         table.add_row(*row)
     print(f"\n### {title}")
-    Console(width=160, markup=False, highlight=False).print(table)
+    Console(width=200, markup=False, highlight=False).print(table)
 
 
 def at_most(estimate: Estimate, limit: float | None) -> tuple[str, str]:
@@ -23,6 +23,13 @@ def at_most(estimate: Estimate, limit: float | None) -> tuple[str, str]:
     if limit is None:
         return "", ""
     return f"<= {limit:g}", "yes" if estimate.value <= limit else "NO"
+
+
+def at_least(estimate: Estimate, limit: float | None) -> str:
+    """Whether the estimate meets a lower target; its whole interval decides."""
+    if limit is None:
+        return ""
+    return "yes" if estimate.low >= limit else "NO" if estimate.high < limit else "undecided"
 
 
 def below_one(ratio: Estimate) -> str:
