@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from posterity.infer.graph_passes import simplify
+from posterity.infer.native.library import without_trials
 from posterity.runtime import without_validation
 
 
@@ -74,11 +75,16 @@ def compiled(graph: GraphModule, example: Sequence[Tensor]) -> Callable[..., Any
     """A graph, compiled for arguments like the example; see `capture`."""
     from torch._inductor import compile as inductor
     from torch._inductor import config
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+    # Inductor keeps graphs on disk only of which it is told the shapes by tensors without values.
+    mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    shapes: list[Any] = [mode.from_tensor(tensor, static_shapes=True) for tensor in example]
     # The callers vouch for their arguments' shapes: Inductor would look at all of them at every call. What a program
     # draws from torch's own generator (dropout) is to be the same numbers as in eager code.
     with CAPTURING, torch.no_grad(), config.patch(size_asserts=False, fallback_random=True):
-        function = inductor(graph, list(example))
+        function = without_trials(lambda: inductor(graph, shapes))
 
     def call(*arguments: Tensor) -> Any:
         with torch.no_grad():

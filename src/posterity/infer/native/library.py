@@ -1,9 +1,12 @@
 """Build the C++ sources that lie beside this file, by the compiler that Inductor uses for its own kernels."""
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
-from typing import cast
+from typing import TypeVar, cast
+
+_Result = TypeVar("_Result")
 
 
 @cache
@@ -27,4 +30,21 @@ def library(name: str) -> ctypes.CDLL:
     from torch._inductor.codecache import CppCodeCache
 
     source = resources.files(__package__).joinpath(f"{name}.cpp").read_text(encoding="utf-8")
-    return cast(ctypes.CDLL, CppCodeCache.load(source))
+    return cast(ctypes.CDLL, without_trials(lambda: CppCodeCache.load(source)))
+
+
+def without_trials(build: Callable[[], _Result]) -> _Result:
+    """Build something by Inductor without its trials of vector instructions, which take seconds in each process.
+
+    What the processor has is looked up all the same; the trials find compilers that are too old for it. Where the
+    building fails it is done again, with them.
+    """
+    from torch._inductor import config, cpu_vec_isa
+    from torch._inductor.exc import CppCompileError
+
+    try:
+        with config.patch({"cpp.vec_isa_ok": True}):
+            return build()
+    except CppCompileError:
+        cpu_vec_isa.valid_vec_isa_list.cache_clear()
+        return build()
