@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint format bench peers clean
+.PHONY: help demo test slow posteriordb lint format bench peers clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ test: $(VENV)/.installed-dev  ## the whole test suite, docstring examples includ
 
 slow: $(VENV)/.installed-dev  ## the long statistical suites
 	$(BIN)/python -m pytest -m slow --numprocesses auto
+
+posteriordb: $(VENV)/.installed-dev  ## NUTS on every posterior of posteriordb, beside its reference draws
+	$(BIN)/python -m tests.posteriordb.suite
 
 lint: $(VENV)/.installed-dev  ## style, types and the order of the floors
 	$(BIN)/ruff check

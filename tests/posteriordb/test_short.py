@@ -14,6 +14,8 @@ from tests.statistical import quantile
 # A hierarchy's effects around its mean, whose spread may be near nothing: a funnel, whose neck NUTS does not enter.
 FUNNEL = "eight_schools-eight_schools_centered"
 NAMES = [name for name in records.small_names() if name != FUNNEL]
+# A recursion of logarithms over a hundred steps takes the compiler a minute, an integrator each leapfrog a millisecond.
+SLOW = ("hmm_example-hmm_example", "hudson_lynx_hare-lotka_volterra")
 # Means and spreads of all parameters of all of them are right together but for one seed in a million.
 COMPARISONS = 2 * sum(len(records.load(name).reference) for name in NAMES)
 
@@ -29,7 +31,7 @@ def drawn(name):
     return mcmc, compare(draws, record.reference)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in NAMES])
 def test_means_and_spreads_are_those_of_the_reference(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # so few draws are not always enough
