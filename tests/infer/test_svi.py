@@ -79,7 +79,7 @@ def test_compiled_and_eager_steps_can_take_turns():
     for compiled in (False, True, False, True):
         turns.compile = compiled
         turns.run(3, X)
-    torch.testing.assert_close(turns._losses_from(0), eager.run(12, X).losses, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(turns.state_dict()["losses"], eager.run(12, X).losses, rtol=1e-8, atol=1e-10)
 
 
 @compiles
@@ -87,11 +87,11 @@ def test_a_compiled_step_takes_new_minibatches_and_captures_again_for_new_shapes
     svi = _svi(compile=True)
     for x in (X, X + 1, X[:4], X - 1):
         svi.step(x)
-    assert len(svi._compiled) == 2
+    assert len(svi._steps._compiled) == 2
     eager = _svi()
     for x in (X, X + 1, X[:4], X - 1):
         eager.step(x)
-    torch.testing.assert_close(svi._losses_from(0), eager._losses_from(0), rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(svi.state_dict()["losses"], eager.state_dict()["losses"], rtol=1e-8, atol=1e-10)
 
 
 @compiles
@@ -328,7 +328,7 @@ def test_a_loss_that_is_not_finite_names_the_site_and_keeps_the_parameters(compi
         svi.run(500, X)
     assert bool(svi.params["loc"].isfinite())
     assert 0 < svi.num_steps < 100
-    assert svi._losses_from(0).isfinite().all()
+    assert svi.state_dict()["losses"].isfinite().all()
 
 
 def test_a_gradient_that_is_not_finite_is_said_to_be_one():

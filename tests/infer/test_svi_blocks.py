@@ -63,9 +63,9 @@ def test_they_are_the_eager_steps(eager, monkeypatch):
     result = svi.run(120, X)
     torch.testing.assert_close(result.losses, eager[0], rtol=1e-8, atol=1e-10)
     assert numbers == [49, 50, 20]  # the first step captures the graph; a look after every 50
-    assert eager[1]._state.keys() == svi._state.keys() == {"count", "mean"}
-    for name, value in eager[1]._state.items():
-        torch.testing.assert_close(svi._state[name], value, rtol=1e-8, atol=1e-10)
+    assert eager[1].state_dict()["objective"].keys() == svi.state_dict()["objective"].keys() == {"count", "mean"}
+    for name, value in eager[1].state_dict()["objective"].items():
+        torch.testing.assert_close(svi.state_dict()["objective"][name], value, rtol=1e-8, atol=1e-10)
     again = svi.run(30, X).losses
     torch.testing.assert_close(again, eager[1].run(30, X).losses, rtol=1e-8, atol=1e-10)
 
@@ -117,12 +117,12 @@ def test_a_ctrl_c_loses_no_step_and_no_random_number(eager, monkeypatch):
             svi.run(40, X)
     assert svi.num_steps == 41
     svi.run(79, X)
-    torch.testing.assert_close(svi._losses_from(0), eager[0], rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(svi.state_dict()["losses"], eager[0], rtol=1e-8, atol=1e-10)
 
 
 def test_drawing_ahead_is_bounded(eager, monkeypatch):
-    monkeypatch.setattr("posterity.infer.svi._NOISE_AHEAD", 13)
+    monkeypatch.setattr("posterity.infer.svi_steps._NOISE_AHEAD", 13)
     svi = _svi()
     torch.testing.assert_close(svi.run(30, X).losses, eager[0][:30], rtol=1e-8, atol=1e-10)
-    graph = svi._compiled.native(*svi._compiled._bound[:2])
+    graph = svi._steps._compiled.native(*svi._steps._compiled._bound[:2])
     assert len(graph._rows) == 13 // 2

@@ -55,12 +55,12 @@ def factor_of(name: str, matrix: Tensor) -> Tensor:
         return matrix.tril()
     if name == "precision_matrix":
         # With the rows and columns reversed, the lower factor of P becomes an upper one, U; (U U^T)^-1 = U^-T U^-1.
-        upper = _cholesky(matrix.flip((-2, -1))).flip((-2, -1))
+        upper = checked_cholesky(matrix.flip((-2, -1))).flip((-2, -1))
         return inverse_factor(upper.mT)
-    return _cholesky(matrix)
+    return checked_cholesky(matrix)
 
 
-def _cholesky(matrix: Tensor) -> Tensor:
+def checked_cholesky(matrix: Tensor) -> Tensor:
     """The factor; of a matrix that has none NaN where nothing is checked, so that a sampler can turn it down."""
     factor: Tensor
     if validation_enabled():

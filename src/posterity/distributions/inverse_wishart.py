@@ -11,6 +11,7 @@ from torch.types import _size
 
 from posterity.distributions.base import Distribution
 from posterity.distributions.covariance import (
+    checked_cholesky,
     factor_of,
     inverse_factor,
     last_sizes,
@@ -89,7 +90,7 @@ class InverseWishart(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density of the entries on and below the diagonal of `value`, of shape `sample_shape + batch_shape`."""
-        factor: Tensor = torch.linalg.cholesky(self._checked_value(value, support=True))
+        factor = checked_cholesky(self._checked_value(value, support=True))
         white = substituted(factor, self._factor)
         weight = (self.df + self.event_shape[-1] + 1) * log_diagonal(factor) + 0.5 * white.square().sum((-2, -1))
         return -weight - self._log_normaliser()

@@ -10,6 +10,7 @@ from torch.types import _size
 from posterity.distributions.base import Distribution
 from posterity.distributions.constant_data import varies
 from posterity.distributions.covariance import (
+    checked_cholesky,
     last_sizes,
     log_diagonal,
     multiplied,
@@ -64,7 +65,7 @@ class LowRankMultivariateNormal(Distribution, torch.distributions.LowRankMultiva
         self._unbroadcasted_cov_diag = cov_diag.to(dtype)
         scaled = self._scaled_factor()
         rank = torch.eye(scaled.shape[-1], dtype=dtype, device=scaled.device)
-        self._capacitance_tril = torch.linalg.cholesky(rank + scaled.mT @ scaled)
+        self._capacitance_tril = checked_cholesky(rank + scaled.mT @ scaled)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density at `value`, of shape `sample_shape + batch_shape`."""

@@ -11,6 +11,7 @@ from torch.types import _size
 from posterity.distributions.base import Distribution
 from posterity.distributions.covariance import (
     Covariance,
+    checked_cholesky,
     factor_of,
     last_sizes,
     log_diagonal,
@@ -88,7 +89,7 @@ class Wishart(Covariance, Distribution, torch.distributions.Wishart):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density of the entries on and below the diagonal of `value`, of shape `sample_shape + batch_shape`."""
         value = self._checked_value(value, support=True)
-        factor: Tensor = torch.linalg.cholesky(value)
+        factor = checked_cholesky(value)
         size = self.event_shape[-1]
         white = substituted(self._unbroadcasted_scale_tril, factor)
         weight = (self.df - size - 1) * log_diagonal(factor) - 0.5 * white.square().sum((-2, -1))

@@ -6,35 +6,23 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from posterity.distributions import (
-    AsymmetricLaplace,
-    Cauchy,
-    Distribution,
-    Gumbel,
-    JohnsonSU,
-    Laplace,
-    Logistic,
-    Moyal,
-    Normal,
-    SinhArcsinh,
-    SkewNormal,
-    StudentT,
-)
+from posterity import distributions as dist
+from posterity.distributions import Distribution
 from posterity.handlers.reparametrization import Reparam, entries
 from posterity.ppl import Site, param
 
 _FAMILIES = (
-    AsymmetricLaplace,
-    Cauchy,
-    Gumbel,
-    JohnsonSU,
-    Laplace,
-    Logistic,
-    Moyal,
-    Normal,
-    SinhArcsinh,
-    SkewNormal,
-    StudentT,
+    dist.AsymmetricLaplace,
+    dist.Cauchy,
+    dist.Gumbel,
+    dist.JohnsonSU,
+    dist.Laplace,
+    dist.Logistic,
+    dist.Moyal,
+    dist.Normal,
+    dist.SinhArcsinh,
+    dist.SkewNormal,
+    dist.StudentT,
 )
 
 

@@ -1,6 +1,6 @@
 """The compiled steps of one driver: a graph for each kind of arguments, over parameters that are packed once."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -53,8 +53,8 @@ class CompiledSteps:
     def step(
         self,
         optimizer: torch.optim.Optimizer,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
         pools: Pools,
         state: Mapping[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -80,7 +80,7 @@ class CompiledSteps:
         optimizer._opt_called = True  # type: ignore[attr-defined]  # else schedules warn that it never stepped
         return result
 
-    def native(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> GraphStep | None:
+    def native(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> GraphStep | None:
         """The graph that the last step ran in, if it was on these arguments, and can take several steps at once."""
         if self._bound is None or self._bound[0] is not args or self._bound[1] is not kwargs:
             return None

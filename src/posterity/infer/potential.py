@@ -14,16 +14,11 @@ from posterity.distributions.supports import tensors_of
 from posterity.handlers import Trace, enumerate_sites, substitute
 from posterity.handlers.enumerate import max_plate_nesting
 from posterity.infer.capture import capture
-from posterity.infer.initialization import (
-    Strategy,
-    bijector_of,
-    find_start,
-    init_to_uniform,
-    initial_values,
-    support_of,
-)
+from posterity.infer.initialization import Strategy, init_to_uniform
+from posterity.infer.latent_sites import bijector_of, support_of
 from posterity.infer.run_at_point import Call, KnownModel, RunAtPoint, check_discrete, check_plates
 from posterity.infer.simulation import Program, is_enumerated
+from posterity.infer.start import find_start, initial_values
 from posterity.kernels import Source
 from posterity.ppl import Site
 from posterity.ppl.stack import only_handlers
@@ -220,7 +215,7 @@ class Potential:
         return torch.stack([self._inverted(point) for point in flat]).reshape(*batch, self.dim)
 
     def initial_points(self, num_chains: int = 1, *, init: Strategy = init_to_uniform, source: Source = None) -> Tensor:
-        """Points of finite log density, `[num_chains, dim]`; see `posterity.infer.initialization.initial_values`."""
+        """Points of finite log density, `[num_chains, dim]`; see `posterity.infer.start.initial_values`."""
         program = substitute(self.model, self._known.params)
         points = initial_values(program, self.args, self.kwargs, init=init, num_chains=num_chains, source=source)
         return self.flatten(points)

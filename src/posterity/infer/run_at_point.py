@@ -12,7 +12,7 @@ from posterity.bijectors import Bijector
 from posterity.distributions import MaskedDistribution
 from posterity.handlers import Trace
 from posterity.infer.enumeration import enumerated_log_density
-from posterity.infer.initialization import bijector_of, is_continuous, support_of
+from posterity.infer.latent_sites import bijector_of, is_continuous, support_of
 from posterity.infer.simulation import is_enumerated
 from posterity.ppl import Handler, Site
 
@@ -193,7 +193,8 @@ def check_discrete(found: Trace) -> None:
         listed = ", ".join(f"{site.name!r} ({type(site.distribution).__name__})" for site in discrete)
         raise ValueError(
             f"the model has discrete latent variables, which have no gradient: {listed}. Mark them "
-            'infer={"enumerate": "parallel"} (or all by handlers.config_enumerate) to have them summed out'
+            'infer={"enumerate": "parallel"} (or all by handlers.config_enumerate) to have them summed out; or, for '
+            "Markov chains, draw them by Gibbs(NUTS(model))"
         )
 
 

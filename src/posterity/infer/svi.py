@@ -8,26 +8,21 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from posterity.infer.arguments import as_call, kind_of
+from posterity.infer.arguments import as_call
 from posterity.infer.capture import CaptureError, can_compile
-from posterity.infer.compiled_steps import CompiledSteps
 from posterity.infer.elbo import ELBO
-from posterity.infer.objective import Estimate, Objective
-from posterity.infer.optimizers import clipped, rules
-from posterity.infer.parameters import Parameters
-from posterity.infer.simulation import Pair, Program, check_sites
-from posterity.infer.svi_graph import check_trained
-from posterity.kernels import NoiseLayout, NoiseRecorder
+from posterity.infer.objective import Objective
+from posterity.infer.optimizers import rules
+from posterity.infer.simulation import Pair, Program
+from posterity.infer.svi_steps import SVISteps
 from posterity.runtime import Progress
 
 # From how many steps on compiling pays: it takes seconds, and saves about two milliseconds a step.
 _WORTH_COMPILING = 4000
 # How often the losses are looked at, which on an accelerator waits for them; so many steps are taken at once.
 _STEPS_BETWEEN_LOOKS = 50
-# How many random numbers are drawn ahead at most.
-_NOISE_AHEAD = 2**18
 
 
 class SVIResult(NamedTuple):
@@ -127,41 +122,50 @@ class SVI:
         if checkpoint_every < 1:
             raise ValueError(f"SVI: checkpoint_every must be at least 1, not {checkpoint_every}")
         self.model, self.guide = model, guide
-        self.objective = ELBO() if loss is None else loss
         self.progress, self.compile = progress, compile
-        self.clip_norm, self.clip_value = clip_norm, clip_value
         self.patience = patience
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.checkpoint_every = checkpoint_every
-        # Of a step, or of several, each: `[num_steps]`.
-        self._losses: list[Tensor] = []
-        self._num_steps = 0
-        self.optimizer: torch.optim.Optimizer | None = None
-        self.scheduler: Any = None
-        self._make_optimizer, self._optimizer_args = optimizer, dict(optimizer_args or {})
-        self._make_scheduler = scheduler
-        seed = int(torch.randint(2**62, ())) if seed is None else seed
-        cpu = torch.device("cpu")
-        self._generators = {cpu: torch.Generator(cpu).manual_seed(seed)}
-        self._parameters = Parameters(iter((model, guide)))
-        # By kind of arguments: a batch of another size takes other noise. And that of the last call.
-        self._layouts: dict[Any, NoiseLayout] = {}
-        self._last: tuple[Any, Any, NoiseLayout] | None = None
-        self._state: dict[str, Tensor] = {}
-        self._compiled = CompiledSteps(
-            self.objective, self.model, self.guide, self._parameters, self.clip_norm, self.clip_value
-        )
-        self._loaded: dict[str, Any] | None = None
+        self._steps = SVISteps(
+            ELBO() if loss is None else loss, model, guide, optimizer, optimizer_args or {}, scheduler,
+            int(torch.randint(2**62, ())) if seed is None else seed, clip_norm, clip_value,
+        )  # fmt: skip
+        self._loaded: Mapping[str, Any] | None = None
+
+    @property
+    def objective(self) -> Objective:
+        """The bound."""
+        return self._steps.objective
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The greatest norm that all gradients together may have."""
+        return self._steps.clip_norm
+
+    @property
+    def clip_value(self) -> float | None:
+        """The greatest absolute value of a gradient's entries."""
+        return self._steps.clip_value
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """The optimizer; None before the first step."""
+        return self._steps.optimizer
+
+    @property
+    def scheduler(self) -> Any:
+        """The learning-rate schedule; None before the first step, or where there is none."""
+        return self._steps.scheduler
 
     @property
     def params(self) -> dict[str, Tensor]:
         """What is trained, by name, without gradients; `param` values on their own spaces."""
-        return self._parameters.values()
+        return self._steps.parameters.values()
 
     @property
     def num_steps(self) -> int:
         """How many steps have been taken."""
-        return self._num_steps
+        return len(self._steps.losses)
 
     def init(self, *args: Any, **kwargs: Any) -> None:
         """Run guide and model once, check them, and make parameters and optimizer; the first step does this itself.
@@ -173,25 +177,7 @@ class SVI:
         Raises:
             ValueError: Guide and model do not fit each other, there is nothing to train, or the loss is not finite.
         """
-        # Automatic guides make their parameters in the first run, and take random numbers only then.
-        self._probe(args, kwargs)
-        _, (model_trace, guide_trace) = self._probe(args, kwargs)
-        check_sites(model_trace, guide_trace)
-        self._parameters.discover(model_trace, guide_trace)
-        trained = self._parameters.trained()
-        if not trained:
-            raise ValueError(
-                "SVI: neither guide nor model has anything to train: use pt.param or an automatic guide, and pt.module "
-                "for networks"
-            )
-        with torch.no_grad():
-            estimate = self._estimate(args, kwargs, self._draw_noise(args, kwargs))
-        self._state = {name: value.detach() for name, value in estimate.state.items()}
-        self.optimizer = self._new_optimizer(list(trained.values()))
-        self.scheduler = None if self._make_scheduler is None else self._make_scheduler(self.optimizer)
-        if self._loaded is not None:
-            self._restore(self._loaded)
-            self._loaded = None
+        self._begin(self._pair(args, kwargs))
 
     def step(self, *args: Any, **kwargs: Any) -> float:
         """Take one gradient step.
@@ -206,11 +192,10 @@ class SVI:
         Raises:
             FloatingPointError: The loss, or a gradient, is not finite; the parameters stay as they were.
         """
-        self._ready(args, kwargs)
-        loss = self._step(args, kwargs, compiled=self.compile is True)
-        value = float(loss)
+        pair = self._ready(args, kwargs)
+        value = float(self._step(pair, compiled=self.compile is True))
         if not math.isfinite(value):
-            self._report_bad_step(args, kwargs)
+            self._steps.refuse_bad_step(pair)
         return value
 
     @torch.no_grad()
@@ -221,8 +206,8 @@ class SVI:
             *args: The model's arguments, which the guide gets too.
             **kwargs: Their keyword arguments.
         """
-        self._ready(args, kwargs)
-        return float(self._estimate(args, kwargs, self._draw_noise(args, kwargs)).loss)
+        pair = self._ready(args, kwargs)
+        return float(self._steps.estimate(pair, self._steps.draw_noise(pair)).loss)
 
     def run(self, num_steps: int, *args: Any, **kwargs: Any) -> SVIResult:
         """Take steps, on the same arguments each time.
@@ -275,15 +260,7 @@ class SVI:
         """Everything that the next step depends on, and the losses so far."""
         if self.optimizer is None:
             raise RuntimeError("SVI: there is no state before the first step")
-        return {
-            "parameters": {name: p.detach().clone() for name, p in self._parameters.trained().items()},
-            "buffers": {name: b.detach().clone() for name, b in self._parameters.named_buffers()},
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "generators": {str(device): g.get_state() for device, g in self._generators.items()},
-            "objective": dict(self._state),
-            "losses": self._losses_from(0),
-        }
+        return self._steps.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: its next steps are those that would have been taken.
@@ -294,7 +271,7 @@ class SVI:
         if self.optimizer is None:
             self._loaded = dict(state)  # for when the parameters are there
         else:
-            self._restore(state)
+            self._steps.load_state_dict(state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to a file, whole or not at all."""
@@ -313,7 +290,7 @@ class SVI:
         with Progress("SVI", total=total, enabled=self.progress) as progress:
             try:
                 for args, kwargs, number in calls:
-                    self._ready(args, kwargs)
+                    pair = self._ready(args, kwargs)
                     if begin is None:
                         begin = looked = self.num_steps
                         compiled = self._shall_compile(total)
@@ -324,10 +301,10 @@ class SVI:
                             stop = min(
                                 stop, self.num_steps + self.checkpoint_every - self.num_steps % self.checkpoint_every
                             )
-                        losses = self._steps(args, kwargs, compiled, stop - self.num_steps)
+                        losses = self._take(pair, compiled, stop - self.num_steps)
                         progress.update(len(losses), loss=losses[-1])
                         if self.num_steps - looked >= _STEPS_BETWEEN_LOOKS:
-                            self._look(looked, args, kwargs)
+                            self._steps.look(pair, looked)
                             looked = self.num_steps
                             converged = self._has_converged(begin)
                         if self.checkpoint is not None and self.num_steps % self.checkpoint_every == 0:
@@ -335,101 +312,45 @@ class SVI:
                     if converged:
                         break
                 if begin is not None:
-                    self._look(looked, args, kwargs)
+                    self._steps.look(pair, looked)
             except KeyboardInterrupt:
                 if self.checkpoint is not None and self.optimizer is not None:
                     self.save(self.checkpoint)
                 raise
-        return SVIResult(self._losses_from(begin or 0), self.params, converged)
+        return SVIResult(self._steps.losses.since(begin or 0), self.params, converged)
 
-    def _steps(self, args: tuple[Any, ...], kwargs: dict[str, Any], compiled: bool, limit: int) -> Tensor:
+    def _take(self, pair: Pair, compiled: bool, limit: int) -> Tensor:
         """Take steps on the same arguments, all of them at once where that is possible; their losses."""
-        graph = self._compiled.native(args, kwargs) if compiled and self.scheduler is None and limit > 1 else None
-        if graph is None:
-            return self._step(args, kwargs, compiled)
-        layout = self._layout_of(args, kwargs)
-        limit = max(1, min(limit, _NOISE_AHEAD // max(1, self.objective.num_particles * layout.size())))
-        states = {device: generator.get_state() for device, generator in self._generators.items()}
-        try:
-            layout.fill(graph.rooms(limit), self._generators)
-        except BaseException:  # a Ctrl-C: what was drawn is to be drawn again
-            for device, state in states.items():
-                self._generators[device].set_state(state)
-            raise
-        losses = torch.full((limit,), torch.inf, dtype=self._losses[-1].dtype)
-        try:
-            graph.block(self._state, losses)
-        except BaseException:  # a Ctrl-C after some steps: none has an infinite loss
-            losses = losses[losses != torch.inf]
-            raise
-        finally:
-            self._state = graph.state()
-            self._note(losses)
-        return losses
+        losses = self._steps.take_many(pair, limit) if compiled else None
+        return self._step(pair, compiled) if losses is None else losses
 
-    def _note(self, losses: Tensor) -> None:
-        self._losses.append(losses)
-        self._num_steps += len(losses)
+    def _step(self, pair: Pair, compiled: bool) -> Tensor:
+        pools = self._steps.draw_noise(pair)
+        if not compiled or self.compile is False:
+            return self._steps.take_eagerly(pair, pools)
+        try:
+            return self._steps.take_compiled(pair, pools)
+        except CaptureError as error:
+            if self.compile != "auto":
+                raise
+            warnings.warn(f"SVI: {error}. This run goes on uncompiled.", stacklevel=5)
+            self.compile = False
+            return self._steps.take_eagerly(pair, pools)
 
-    def _ready(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _ready(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pair:
+        pair = self._pair(args, kwargs)
         if self.optimizer is None:
-            self.init(*args, **kwargs)
+            self._begin(pair)
+        return pair
 
-    def _probe(
-        self,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        generators: dict[torch.device, torch.Generator] | None = None,
-    ) -> Any:
-        recorder = NoiseRecorder(self._generators if generators is None else generators)
-        with torch.no_grad():
-            traces = self._parameters(lambda: self.objective.probe(self._pair(args, kwargs), recorder))
-        return recorder, traces
-
-    def _draw_noise(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Tensor]:
-        return self._layout_of(args, kwargs).draw(self._generators, (self.objective.num_particles,))
-
-    def _layout_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoiseLayout:
-        """What noise a step takes."""
-        if self._last is None or self._last[0] is not args or self._last[1] is not kwargs:
-            key = kind_of(args, kwargs)
-            if key not in self._layouts:
-                self._layouts[key] = self._find_layout(args, kwargs)
-            self._last = args, kwargs, self._layouts[key]
-        return self._last[2]
-
-    def _find_layout(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoiseLayout:
-        """What noise a run takes; the next steps are the same whether it was looked for or known."""
-        cpu = torch.device("cpu")
-        buffers = {buffer: buffer.clone() for buffer in self._parameters.buffers()}
-        recorder, traces = self._probe(args, kwargs, {cpu: torch.Generator(cpu).manual_seed(0)})
-        layout: NoiseLayout = recorder.layout()
-        pools = layout.draw(recorder.generators, (self.objective.num_particles,))
-        self._parameters(lambda: self.objective.prepare(self._pair(args, kwargs), pools))
-        self._parameters.discover(*traces)
-        self._take_in_new_parameters()
-        with torch.no_grad():
-            for buffer, before in buffers.items():
-                buffer.copy_(before)
-        for device in layout.devices() - self._generators.keys():
-            self._generators[device] = torch.Generator(device).manual_seed(self._generators[cpu].initial_seed())
-        return layout
-
-    def _estimate(self, args: tuple[Any, ...], kwargs: dict[str, Any], pools: Mapping[str, Tensor]) -> Estimate:
-        estimate: Estimate = self._parameters(
-            lambda: self.objective.estimate(self._pair(args, kwargs), pools, self._state)
-        )
-        return estimate
+    def _begin(self, pair: Pair) -> None:
+        self._steps.begin(pair)
+        if self._loaded is not None:
+            self._steps.load_state_dict(self._loaded)
+            self._loaded = None
 
     def _pair(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pair:
         return Pair(self.model, self.guide, args, kwargs)
-
-    def _new_optimizer(self, trained: list[nn.Parameter]) -> torch.optim.Optimizer:
-        options = dict(self._optimizer_args)
-        chosen = {"fused", "foreach", "capturable", "differentiable"} & options.keys()
-        if self._make_optimizer in (torch.optim.Adam, torch.optim.AdamW) and not chosen:
-            options["fused"] = all(p.is_floating_point() for p in trained)  # a quarter of the time
-        return self._make_optimizer(trained, **options)
 
     def _shall_compile(self, num_steps: int | None) -> bool:
         if self.compile != "auto":
@@ -442,117 +363,5 @@ class SVI:
             and can_compile()
         )
 
-    def _step(self, args: tuple[Any, ...], kwargs: dict[str, Any], compiled: bool) -> Tensor:
-        pools = self._draw_noise(args, kwargs)
-        graphs = compiled and self.compile is not False
-        loss = self._compiled_step(args, kwargs, pools) if graphs else self._eager_step(args, kwargs, pools)
-        losses = loss.detach().reshape(1)
-        self._note(losses)
-        if self.scheduler is not None:
-            self.scheduler.step()
-        return losses
-
-    def _eager_step(self, args: tuple[Any, ...], kwargs: dict[str, Any], pools: Mapping[str, Tensor]) -> Tensor:
-        assert self.optimizer is not None
-        self.optimizer.zero_grad(set_to_none=True)
-        estimate = self._estimate(args, kwargs, pools)
-        self._take_in_new_parameters()
-        check_trained(estimate)
-        estimate.surrogate.backward()
-        with_gradient = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        gradients = [p.grad for p in with_gradient]
-        finite = torch.stack([estimate.loss.isfinite(), *(g.isfinite().all() for g in gradients)]).all()
-        if not finite:
-            return torch.full_like(estimate.loss, torch.nan)
-        if self.clip_norm is not None or self.clip_value is not None:
-            for p, g in zip(with_gradient, clipped(gradients, self.clip_norm, self.clip_value), strict=True):
-                p.grad = g
-        self.optimizer.step()
-        self._state = {name: value.detach() for name, value in estimate.state.items()}
-        return estimate.loss
-
-    def _compiled_step(self, args: tuple[Any, ...], kwargs: dict[str, Any], pools: Mapping[str, Tensor]) -> Tensor:
-        assert self.optimizer is not None
-        try:
-            loss, self._state = self._compiled.step(self.optimizer, args, kwargs, pools, self._state)
-        except CaptureError as error:
-            if self.compile != "auto":
-                raise
-            warnings.warn(f"SVI: {error}. This run goes on uncompiled.", stacklevel=5)
-            self.compile = False
-            return self._eager_step(args, kwargs, pools)
-        return loss
-
-    def _take_in_new_parameters(self) -> None:
-        """Hand the optimizer the parameters that a run met for the first time."""
-        if self.optimizer is None:  # it will have all of them
-            return
-        known = {p for group in self.optimizer.param_groups for p in group["params"]}
-        new = [p for p in self._parameters.trained().values() if p not in known]
-        if new:
-            self.optimizer.add_param_group({"params": new})
-
-    def _look(self, since: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self.num_steps > since and not bool(self._losses_from(since).isfinite().all()):
-            self._report_bad_step(args, kwargs)
-
-    def _report_bad_step(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Say which site's log density is not finite, from a run with every check."""
-        losses = self._losses_from(0)
-        where = int(losses.isfinite().logical_not().nonzero()[0])
-        reason = "a gradient is not finite, though the loss is: see the log densities' slopes there"
-        try:
-            for _ in range(3):
-                _, traces = self._probe(args, kwargs)
-                for found in traces:
-                    for site in found.samples():
-                        if not bool(found.log_prob(site).isfinite().all()):
-                            raise ValueError(f"the log density of site {site.name!r} is infinite there")
-        except (ValueError, RuntimeError) as error:
-            notes = "\n".join(getattr(error, "__notes__", []))
-            reason = f"{error}\n{notes}"
-        self._losses, self._num_steps = [losses[:where]], where
-        raise FloatingPointError(
-            f"SVI: step {where + 1} gave a loss or a gradient that is not finite; the parameters are those before it. "
-            f"{reason}"
-        )
-
     def _has_converged(self, begin: int) -> bool:
-        if self.patience is None or self.num_steps - begin < 2 * self.patience:
-            return False
-        recent = self._losses_from(self.num_steps - 2 * self.patience)
-        before, after = recent[: self.patience], recent[self.patience :]
-        # Half a standard error of the difference: what falls more slowly than that cannot be told from noise.
-        noise = ((before.var() + after.var()) / self.patience).sqrt()
-        return bool(before.mean() - after.mean() < 0.5 * noise)
-
-    def _losses_from(self, start: int) -> Tensor:
-        parts, missing = [], self.num_steps - start
-        for part in reversed(self._losses):
-            if missing <= 0:
-                break
-            parts.append(part[max(0, len(part) - missing) :])
-            missing -= len(part)
-        return torch.cat(parts[::-1]) if parts else torch.zeros(0)
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        assert self.optimizer is not None
-        trained = self._parameters.trained()
-        if trained.keys() != state["parameters"].keys():
-            raise ValueError(
-                f"SVI: the state has parameters {sorted(state['parameters'])}, but these programs have "
-                f"{sorted(trained)}"
-            )
-        with torch.no_grad():
-            for name, parameter in trained.items():
-                parameter.copy_(state["parameters"][name])
-            for name, buffer in self._parameters.named_buffers():
-                buffer.copy_(state["buffers"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(state["scheduler"])
-        for device, generator in state["generators"].items():
-            self._generators.setdefault(torch.device(device), torch.Generator(device)).set_state(generator)
-        self._state = dict(state["objective"])
-        self._losses, self._num_steps = [state["losses"]], len(state["losses"])
-        self._compiled.forget()
+        return self.patience is not None and self._steps.losses.have_stopped_falling(self.patience, begin)

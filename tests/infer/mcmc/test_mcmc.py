@@ -1,3 +1,4 @@
+import copy
 import math
 import os
 import signal
@@ -15,6 +16,7 @@ from posterity import distributions as dist
 from posterity.infer import HMC, MCMC, NUTS
 from posterity.infer.capture import can_compile
 from posterity.infer.diagnostics import standard_error
+from posterity.infer.mcmc.stepping import Stepping
 from tests.statistical import quantile
 
 needs_compiler = pytest.mark.skipif(not can_compile(), reason="there is no C++ compiler")
@@ -216,6 +218,68 @@ def test_a_directory_belongs_to_one_run(tmp_path):
         run(NUTS(conjugate), X, directory=tmp_path, num_chains=3)
 
 
+def test_a_directory_belongs_to_one_posterior(tmp_path):
+    run(NUTS(conjugate), X, directory=tmp_path)
+    with pytest.raises(ValueError, match="another run: its chains started at other points, or the log density"):
+        run(NUTS(conjugate), X + 100, directory=tmp_path)
+
+    def wider():
+        pt.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+
+    with pytest.raises(ValueError, match="holds another run"):
+        run(NUTS(wider), directory=tmp_path)
+
+
+def test_a_damaged_directory_is_told(tmp_path):
+    run(NUTS(conjugate), X, directory=tmp_path)
+    block = tmp_path / "sample-000000.safetensors"
+    block.write_bytes(block.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"sample-000000.safetensors.*damaged"):
+        run(NUTS(conjugate), X, directory=tmp_path)
+    block.unlink()
+    with pytest.raises(ValueError, match=r"sample-000000.safetensors.*missing"):
+        run(NUTS(conjugate), X, directory=tmp_path)
+    (tmp_path / "state.pt").write_bytes(b"no state")
+    with pytest.raises(ValueError, match=r"state.pt.*damaged"):
+        run(NUTS(conjugate), X, directory=tmp_path)
+    with pytest.raises(ValueError, match="cannot be a directory of draws"):
+        run(NUTS(conjugate), X, directory=block.with_name("state.pt"))
+
+
+@needs_compiler
+@pytest.mark.parametrize("kernel", [NUTS, HMC])
+def test_data_of_another_type_than_the_latent_variables(kernel):
+    def model(y):
+        m = pt.sample("m", dist.Normal(0.0, 1.0))
+        with pt.plate("d", 5):
+            pt.sample("y", dist.Normal(m, 1.0), obs=y)
+
+    options = {"num_warmup": 10, "num_samples": 5}
+    ours, theirs = (
+        run(kernel(model), torch.ones(5).double(), compile=mode, **options).get_samples()["m"] for mode in (True, False)
+    )
+    assert ours.dtype == torch.float32
+    # Float32 draws part by rounding as they go.
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0.02)
+
+
+@needs_compiler
+def test_a_log_density_of_another_type_than_the_points():
+    options = {"initial_values": torch.zeros(2, 3, dtype=torch.float64), "num_warmup": 10, "num_samples": 5}
+    ours, theirs = (
+        run(NUTS(log_density=lambda z: gaussian(z).float()), compile=mode, **options).get_samples()["position"]
+        for mode in (True, False)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
+
+
+@needs_compiler
+def test_a_finished_run_can_be_copied():
+    mcmc = run(NUTS(log_density=gaussian), initial_values=torch.zeros(2, 3), compile=True)
+    again = copy.deepcopy(mcmc)
+    assert torch.equal(again.get_samples()["position"], mcmc.get_samples()["position"])
+
+
 @needs_compiler
 def test_a_killed_run_goes_on_to_the_same_draws(tmp_path):
     script = textwrap.dedent(
@@ -311,7 +375,14 @@ def test_two_processes_share_the_chains(tmp_path):
         ({"thin": 0}, ValueError, "thin must be"),
         ({"compile": "yes"}, ValueError, "compile must be True, False or 'auto'"),
         ({"initial_values": torch.zeros(3)}, ValueError, r"must have shape \[num_chains, dim\]"),
-        ({"initial_values": torch.zeros(3, 2)}, ValueError, "there are 2 chains, but initial values .* for 3"),
+        (
+            {"initial_values": torch.zeros(3, 2)},
+            ValueError,
+            "2 chains, but the initial value of .* is values for 3",
+        ),
+        ({"initial_values": torch.zeros(2, 5)}, ValueError, "a point of this model has 1 numbers"),
+        ({"initial_values": {"loc": torch.tensor(0.0)}}, ValueError, "'loc' is a single number"),
+        ({"initial_values": {"loc": 0.0}}, ValueError, "'loc' is a single number"),
         ({"initial_values": "modes"}, ValueError, "must be tensors or 'pathfinder', not 'modes'"),
         ({"initial_values": [1.0]}, TypeError, "must be a mapping from site names"),
     ],
@@ -322,12 +393,12 @@ def test_arguments_out_of_range_are_refused(options, error, message):
 
 
 def test_a_model_is_no_kernel():
-    with pytest.raises(TypeError, match=r"kernel must be a kernel such as NUTS\(model\), not a function"):
+    with pytest.raises(TypeError, match=r"kernel must be a kernel such as NUTS\(model\), not <function conjugate"):
         MCMC(conjugate)
 
 
 def test_initial_values_are_looked_at():
-    with pytest.raises(ValueError, match="there are 2 chains, but initial values of 'loc' for 3"):
+    with pytest.raises(ValueError, match="there are 2 chains, but the initial value of 'loc' is values for 3"):
         run(NUTS(conjugate), X, initial_values={"loc": torch.zeros(3)})
     with pytest.raises(ValueError, match=r"initial values of chains \[1\] the log density is \[nan\]"):
         run(NUTS(log_density=gaussian), initial_values=torch.tensor([[0.0], [math.nan]]))
@@ -373,6 +444,26 @@ def test_a_model_that_changes_its_sites_is_refused():
 
     with pytest.raises((ValueError, RuntimeError), match=r"sample sites have changed .*new: \['new'\]"):
         run(NUTS(model))
+
+
+def test_a_kernel_is_an_object():
+    with pytest.raises(TypeError, match="not <class .*NUTS"):
+        MCMC(NUTS)
+
+
+def test_an_interrupt_at_the_very_end_of_a_block_is_not_lost(monkeypatch):
+    sample = Stepping.sample
+
+    def interrupted(self, *args):
+        result = sample(self, *args)
+        self.interrupted = True
+        return result
+
+    monkeypatch.setattr(Stepping, "sample", interrupted)
+    mcmc = MCMC(NUTS(conjugate), 5, 5, 2, seed=0, progress=False, compile=False)
+    with pytest.raises(KeyboardInterrupt):
+        mcmc.run(X)
+    assert mcmc.get_samples()["loc"].shape == (10,)
 
 
 def test_nothing_can_be_had_before_a_run():

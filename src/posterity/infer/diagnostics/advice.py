@@ -149,4 +149,4 @@ def _worst(summary: Summary, chosen: Tensor, badness: Tensor, style: str | None)
 def _share(count: int, number: int, noun: str, verb: str) -> str:
     """Such as "3 of 4000 transitions (0.075%) diverged"; empty for none."""
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count} of {number} {plural} ({100 * count / number:.2g}%) {verb}" if count else ""
+    return f"{count} of {number} {plural} ({100 * count / number:.3g}%) {verb}" if count else ""

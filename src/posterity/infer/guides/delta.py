@@ -62,5 +62,5 @@ class AutoDelta(AutoGuide):
         return {name: self.loc[name].expand((len(levels), *self.loc[name].shape)) for name in self.latents}
 
     def _quantiles(self, levels: Tensor) -> dict[str, Tensor]:
-        points = {name: latent.bijector.forward(self.loc[name]) for name, latent in self.latents.items()}
+        points = {name: latent.bijector.forward(self.loc[name].detach()) for name, latent in self.latents.items()}
         return {name: point.expand((len(levels), *point.shape)).clone() for name, point in points.items()}

@@ -11,7 +11,8 @@ from posterity.bijectors.softplus import softplus
 from posterity.distributions import Normal, TransformedDistribution
 from posterity.infer.guides.joint import AutoJoint
 from posterity.infer.guides.scales import check_scale, raw_scale
-from posterity.infer.initialization import Strategy, init_to_median, seeded_generator, source_here
+from posterity.infer.initialization import Strategy, init_to_median
+from posterity.infer.sources import seeded_generator, source_here
 
 
 class AutoFlow(AutoJoint):

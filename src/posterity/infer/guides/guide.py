@@ -14,7 +14,9 @@ from posterity.handlers import Trace, block, seed
 from posterity.infer.guides.latent import Latent, full_size, latents_of
 from posterity.infer.guides.plates import ModelPlates
 from posterity.infer.guides.quantiles import central_point, marginal_quantiles
-from posterity.infer.initialization import Strategy, find_start, init_to_median, source_here
+from posterity.infer.initialization import Strategy, init_to_median
+from posterity.infer.sources import source_here
+from posterity.infer.start import find_start
 from posterity.kernels import Key, Source
 from posterity.ppl import plate, sample
 

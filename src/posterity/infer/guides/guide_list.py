@@ -12,7 +12,7 @@ from posterity.handlers import Trace, block, seed, trace
 from posterity.infer.guides.guide import AutoGuide
 from posterity.infer.guides.joint import AutoJoint
 from posterity.infer.guides.plates import ModelPlates
-from posterity.infer.initialization import source_here
+from posterity.infer.sources import source_here
 from posterity.kernels import Source
 
 Part = Callable[..., Any]

@@ -19,7 +19,8 @@ class AutoJoint(AutoGuide):
     It has one auxiliary site, `site_name`, of which the latent variables are functions. Latent variables in subsampled
     plates are refused: what one distribution says of a part of them has no density that could be known.
 
-    For those who write one: implement `_set_up_vector(start)` and `get_posterior()`.
+    For those who write one: implement `_set_up_vector(start)` and `get_posterior()`; override `_drawn_from()` where
+    draws and their densities are cheaper to have together than apart.
 
     Attributes:
         site_name: The name of the auxiliary site, `"_auto_latent"`; change it where two such guides meet in one trace.
@@ -50,6 +51,10 @@ class AutoJoint(AutoGuide):
     def _set_up_vector(self, start: Tensor) -> None:
         """Make the parameters from the vector at the start, `[num_entries]`."""
 
+    def _drawn_from(self) -> Distribution:
+        """The distribution of `get_posterior()`, in the form that the auxiliary site has."""
+        return self.get_posterior()
+
     def _set_up(self, latents: dict[str, Latent], start: dict[str, Tensor]) -> None:
         self._set_up_vector(torch.cat([start[name].reshape(-1) for name in latents]))
 
@@ -69,7 +74,7 @@ class AutoJoint(AutoGuide):
                 )
 
     def _draw(self, plates: ModelPlates) -> dict[str, Tensor]:
-        vector = sample(self.site_name, self.get_posterior(), infer={"is_auxiliary": True})
+        vector = sample(self.site_name, self._drawn_from(), infer={"is_auxiliary": True})
         values = {}
         for (name, unconstrained), latent in zip(self.unpack(vector).items(), self.latents.values(), strict=True):
             # Plates around the guide have made dimensions of size 1 where the site's own plates stand.

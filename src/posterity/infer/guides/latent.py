@@ -13,7 +13,7 @@ from posterity.bijectors import Bijector, bijector_to
 from posterity.bijectors.constraints import Constraint
 from posterity.distributions import MaskedDistribution
 from posterity.handlers import Trace
-from posterity.infer.initialization import is_continuous, support_of
+from posterity.infer.latent_sites import is_continuous, support_of
 from posterity.ppl import Frame, Site
 
 

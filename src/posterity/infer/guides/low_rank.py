@@ -10,7 +10,8 @@ from posterity.bijectors.softplus import softplus
 from posterity.distributions import LowRankMultivariateNormal
 from posterity.infer.guides.joint import AutoGaussian
 from posterity.infer.guides.scales import check_scale, raw_scale
-from posterity.infer.initialization import Strategy, init_to_median, source_here
+from posterity.infer.initialization import Strategy, init_to_median
+from posterity.infer.sources import source_here
 from posterity.kernels import normal
 
 

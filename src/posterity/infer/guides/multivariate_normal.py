@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from posterity.bijectors import Bijector, ScaleMatvecTriL, Shift
 from posterity.bijectors.softplus import softplus
-from posterity.distributions import MultivariateNormal
+from posterity.distributions import MultivariateNormal, Normal, TransformedDistribution
 from posterity.infer.guides.joint import AutoGaussian
 from posterity.infer.guides.latent import Latent
 from posterity.infer.guides.scales import check_scale, inverse_softplus, raw_scale
@@ -52,9 +53,7 @@ class AutoMultivariateNormal(AutoGaussian):
 
     def get_posterior(self) -> MultivariateNormal:
         """The distribution of the vector on unconstrained space, with the present parameters."""
-        scale = softplus(self.raw_scale)
-        factor = scale.unsqueeze(-1) * self.raw_tril.tril(-1) + scale.diag_embed()
-        return MultivariateNormal(self.loc, scale_tril=factor, validate_args=False)
+        return MultivariateNormal(self.loc, scale_tril=self._factor(), validate_args=False)
 
     @classmethod
     def of_factor(
@@ -76,6 +75,17 @@ class AutoMultivariateNormal(AutoGaussian):
             guide.raw_tril.copy_((scale_tril / scale.unsqueeze(-1)).tril(-1))
         guide.latents = dict(latents)
         return guide
+
+    def _drawn_from(self) -> TransformedDistribution:
+        """Noise through an affine map that remembers it, so that a draw's density takes no triangular solve."""
+        noise = Normal(self.loc.new_zeros(()), 1.0, validate_args=False).expand(self.loc.shape).to_event(1)
+        affine: list[Bijector] = [ScaleMatvecTriL(self._factor()), Shift(self.loc)]
+        return TransformedDistribution(noise, [part.with_cache() for part in affine], validate_args=False)
+
+    def _factor(self) -> Tensor:
+        """The Cholesky factor of the covariance."""
+        scale = softplus(self.raw_scale)
+        return scale.unsqueeze(-1) * self.raw_tril.tril(-1) + scale.diag_embed()
 
     def _set_up_vector(self, start: Tensor) -> None:
         self.loc = nn.Parameter(start.clone())

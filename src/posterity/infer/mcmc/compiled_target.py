@@ -24,7 +24,13 @@ class CompiledTarget:
         self._target = target
         point = example.detach().clone().contiguous()
         # make_fx counts the arguments of a function
-        self.evaluation = Replay(lambda z: target.value_and_grad(z), [point], is_settled=True)
+
+        def evaluate(z: Tensor) -> tuple[Tensor, Tensor]:
+            # Data of another type than the points make a log density of another type; native code reads one.
+            value, gradient = target.value_and_grad(z)
+            return value.to(z.dtype), gradient.to(z.dtype)
+
+        self.evaluation = Replay(evaluate, [point], is_settled=True)
 
     @property
     def dim(self) -> int:

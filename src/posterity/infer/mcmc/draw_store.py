@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,10 @@ class Directory:
 
     def __init__(self, path: Path, processes: ProcessGroup) -> None:
         self.path = path if processes.size == 1 else path / f"process-{processes.rank:03d}"
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"MCMC: {str(self.path)!r} cannot be a directory of draws: {error}") from error
 
     def save_block(self, phase: str, number: int, block: Block) -> None:
         """Write the block of a number."""
@@ -68,10 +72,19 @@ class Directory:
 
     def blocks(self, phase: str, number: int) -> Iterator[Block]:
         """Read the first blocks."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         for i in range(number):
-            tensors = load_file(self.path / f"{phase}-{i:06d}.safetensors")
+            path = self.path / f"{phase}-{i:06d}.safetensors"
+            if not path.exists():
+                raise ValueError(
+                    f"MCMC: the file {str(path)!r} of a run is missing: restore it, or remove the directory"
+                )
+            try:
+                tensors = load_file(path)
+            except SafetensorError as error:
+                raise _damaged(path) from error
             yield Block(_named(tensors, "draws."), _named(tensors, "info."))
 
     def save_state(self, state: dict[str, Any]) -> None:
@@ -85,7 +98,10 @@ class Directory:
         path = self.path / "state.pt"
         if not path.exists():
             return None
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise _damaged(path) from error
         return state
 
 
@@ -125,6 +141,10 @@ class DiskStore:
 
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(f"MCMC: the file {str(path)!r} of a run is damaged: restore it, or remove the directory")
 
 
 def _replace(part: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from posterity.infer.arviz import to_arviz
 from posterity.infer.capture import CaptureError, can_compile
 from posterity.infer.diagnostics import Summary, advice, summarize
-from posterity.infer.mcmc.adaptation import Adaptation
+from posterity.infer.mcmc.adaptation import Adaptation, FixedTuning
 from posterity.infer.mcmc.block import Block
 from posterity.infer.mcmc.draw_store import Directory, DiskStore, DrawStore, fingerprint
 from posterity.infer.mcmc.hamiltonian import HamiltonianKernel
@@ -42,8 +42,8 @@ class MCMC:
     """Runs the chains of a kernel: warm-up, sampling, and what is said of the draws.
 
     Chains are a dimension of tensors, on one processor. A chain's draws depend on the seed and on its number, not on
-    how many chains there are. In a process group of `torch.distributed` (torchrun), each process runs its share of the
-    chains, and the first one gathers the draws of all.
+    how many chains there are, up to rounding, which grows along a chain. In a process group of `torch.distributed`
+    (torchrun), each process runs its share of the chains, and the first one gathers the draws of all.
 
     Args:
         kernel: The kernel, such as `NUTS(model)`.
@@ -61,7 +61,8 @@ class MCMC:
             where a compiler is installed and there are at least 300 transitions; a model that cannot be captured warns,
             and runs uncompiled.
         directory: A folder for draws and state, written as the run goes on, so that memory stays bounded and a run that
-            was stopped, however, goes on to the same draws when it is started again. None: draws stay in memory.
+            was stopped, however, goes on to the same draws when it is started again. A folder of another run, by its
+            options, its starts or the log density there, is refused. None: draws stay in memory.
 
     Attributes:
         seconds: How long the last run took, by phase: `"setup"`, with what compiling takes, `"warmup"` and
@@ -103,7 +104,7 @@ class MCMC:
         directory: str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(kernel, Kernel):
-            raise TypeError(f"MCMC: kernel must be a kernel such as NUTS(model), not a {type(kernel).__name__}")
+            raise TypeError(f"MCMC: kernel must be a kernel such as NUTS(model), not {kernel!r}")
         numbers = {"num_warmup": (num_warmup, 0), "num_samples": (num_samples, 1), "num_chains": (num_chains, 1)}
         for name, (number, least) in (numbers | {"thin": (thin, 1)}).items():
             if isinstance(number, bool) or not isinstance(number, int) or number < least:
@@ -158,8 +159,16 @@ class MCMC:
         keys = Key(Key(seed).fold_in(torch.arange(chains.start, chains.stop)).data.to(point.device))
         engine = self._engine(target, keys, point)
         adaptation = self.kernel.adaptation(engine.target, point, self.num_warmup, keys.fold_in(_TRIALS))
-        self.adaptation = adaptation
         state = engine.init(adaptation.metric, point)
+        start = {"point": point}
+        if not self.kernel.extra_draws(state):  # discrete values of a start are drawn at random
+            start["log_density"] = state.log_density
+        if saved is not None and not _is_same(saved["start"], start):
+            raise ValueError(
+                f"MCMC: the directory {str(self.path)!r} holds another run: its chains started at other points, or the "
+                "log density there was another, so its model, its data or its initial values were. Give another "
+                "directory, or remove it"
+            )
         made, blocks = {"warmup": 0, "sample": 0}, {"warmup": 0, "sample": 0}
         if saved is not None:
             adaptation.load_state_dict(saved["adaptation"])
@@ -173,12 +182,16 @@ class MCMC:
         def save(state: Any) -> None:
             if directory is not None:
                 counts = {"warmup": self._warmup.num_blocks, "sample": self._draws.num_blocks}
-                own = {"fingerprint": self._fingerprint(seed), "seed": seed, "transitions": made, "blocks": counts}
+                own = {"fingerprint": self._fingerprint(seed), "seed": seed, "start": start}
+                own |= {"transitions": made, "blocks": counts}
                 directory.save_state({**own, "adaptation": adaptation.state_dict(), "state": list(state)})
 
         self.seconds = {"setup": time.perf_counter() - began}
         shows = self.progress and processes.rank == 0
-        self._run_phases(engine, adaptation, state, made, save, shows)
+        try:
+            self._run_phases(engine, adaptation, state, made, save, shows)
+        finally:
+            self.adaptation = FixedTuning(adaptation.tuning, adaptation.metric)  # which holds nothing compiled
         if processes.size > 1:
             self._whole = processes.gathered(self._draws.whole())
         if processes.rank == 0:
@@ -233,7 +246,7 @@ class MCMC:
         stats = {names.get(name, name): value for name, value in self.get_extra_fields().items()}
         stats = {"lp" if name == "log_density" else name: value for name, value in stats.items()}
         own: dict[str, Any] = {"model": self.kernel.model, "args": self._args, "kwargs": self._kwargs}
-        own |= {"sample_stats": stats, "num_chains": self.num_chains}
+        own |= {"sample_stats": stats, "num_chains": self._drawn().draws["position"].shape[0]}
         return to_arviz(self.get_samples(), **(own | options))
 
     def _target(self, args: tuple[Any, ...], kwargs: dict[str, Any], seed: int) -> tuple[Target, Tensor]:
@@ -249,6 +262,8 @@ class MCMC:
                     "many numbers a point has"
                 )
             point = self.initial_values.detach().clone()
+            if not point.is_floating_point():
+                point = point.to(torch.get_default_dtype())
             target = LogDensity(self.kernel.log_density, point.shape[1])
             self._check_start(target, point)
             return target, point
@@ -259,10 +274,16 @@ class MCMC:
             point = finder.run(*args, **kwargs).unconstrained[: self.num_chains]
             point = point[torch.arange(self.num_chains) % len(point)]
         elif isinstance(self.initial_values, Mapping):
-            self._check_chains({name: value.shape[0] for name, value in self.initial_values.items()})
-            point = potential.unconstrain(self.initial_values).to(potential.dtype)
+            values = {name: torch.as_tensor(value) for name, value in self.initial_values.items()}
+            self._check_chains({name: len(value) if value.dim() else None for name, value in values.items()})
+            point = potential.unconstrain(values).to(potential.dtype)
             self._check_start(potential, point)
         elif isinstance(self.initial_values, Tensor):
+            if self.initial_values.shape[1] != potential.dim:
+                raise ValueError(
+                    f"MCMC: a point of this model has {potential.dim} numbers, but initial_values has shape "
+                    f"{tuple(self.initial_values.shape)}"
+                )
             point = self.initial_values.detach().to(potential.dtype)
             self._check_start(potential, point)
         else:
@@ -302,8 +323,9 @@ class MCMC:
             def report(advance: float, known: Mapping[str, Tensor]) -> None:
                 nonlocal divergences
                 divergences += int(known["is_divergent"].sum()) if "is_divergent" in known else 0
-                means = {n: _Mean(known[n]) for n in ("step_size", "accept_prob") if n in known and known[n].numel()}
-                progress.update(advance, phase=phase, **means, divergences=divergences)
+                names = {"step_size": "step", "accept_prob": "acc"}
+                means = {names[n]: _Mean(known[n]) for n in names if n in known and known[n].numel()}
+                progress.update(advance, phase=phase, **means, div=divergences)
 
             if sum(made.values()):
                 progress.update(sum(made.values()))
@@ -325,13 +347,15 @@ class MCMC:
                 first = self.num_warmup + made["sample"]
                 state, block = engine.sample(adaptation, state, first, number, report)
                 kept = slice((self.thin - 1 - made["sample"]) % self.thin, None, self.thin)
-                made["sample"] += number
-                if block.num_transitions < number:  # a Ctrl-C ended it
+                if block.num_transitions < number:  # a Ctrl-C: what there is, is not where all chains are
                     if self.path is None:
                         self._draws.append(block.part(kept))
                     raise KeyboardInterrupt
+                made["sample"] += number
                 self._draws.append(block.part(kept))
                 save(state)
+                if engine.interrupted:
+                    raise KeyboardInterrupt
             self.seconds["sampling"] = time.perf_counter() - began
 
     def _block_length(self, state: Any, left: int) -> int:
@@ -388,12 +412,13 @@ class MCMC:
                 f"{type(values).__name__}"
             )
 
-    def _check_chains(self, lengths: Mapping[str, int]) -> None:
+    def _check_chains(self, lengths: Mapping[str, int | None]) -> None:
         for name, length in lengths.items():
             if length != self.num_chains:
+                of = "a single number" if length is None else f"values for {length}"
                 raise ValueError(
-                    f"MCMC: there are {self.num_chains} chains, but initial values of {name!r} for {length}; their "
-                    "first dimension is the chain"
+                    f"MCMC: there are {self.num_chains} chains, but the initial value of {name!r} is {of}; its first "
+                    "dimension is the chain"
                 )
 
     def _check_start(self, target: Target, point: Tensor) -> None:
@@ -405,6 +430,16 @@ class MCMC:
                 f"MCMC: at the initial values of chains {chains} the log density is {value[bad].tolist()}, or its "
                 "gradient is not finite"
             )
+
+
+def _is_same(saved: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> bool:
+    """Whether chains started at the same points of the same log density, to rounding."""
+    return all(
+        saved[name].shape == value.shape
+        and saved[name].dtype == value.dtype
+        and torch.allclose(saved[name], value, rtol=1e-4, atol=1e-6, equal_nan=True)
+        for name, value in start.items()
+    )
 
 
 class _Mean:

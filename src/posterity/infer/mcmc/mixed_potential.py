@@ -9,7 +9,8 @@ from torch import Tensor
 
 from posterity.distributions.supports import tensors_of
 from posterity.handlers import Trace, seed
-from posterity.infer.initialization import Strategy, init_to_uniform, is_continuous, support_of
+from posterity.infer.initialization import Strategy, init_to_uniform
+from posterity.infer.latent_sites import is_continuous, support_of
 from posterity.infer.mcmc.conditional_scores import ConditionalScores
 from posterity.infer.mcmc.discrete_site import discrete_site
 from posterity.infer.potential import Potential

@@ -27,6 +27,9 @@ _BETWEEN_LOOKS = 0.1
 class NativeTrajectories:
     """Makes transitions of a Hamiltonian kernel natively; the target is compiled once, for a number of chains.
 
+    Attributes:
+        interrupted: Whether a Ctrl-C has ended the last block.
+
     Args:
         kernel: NUTS or HMC.
         target: What to draw from, on its own space.
@@ -39,6 +42,7 @@ class NativeTrajectories:
 
     def __init__(self, kernel: HamiltonianKernel, target: Target, keys: Key, example: Tensor) -> None:
         self._kernel, self._keys = kernel, keys
+        self.interrupted = False
         self.target = CompiledTarget(target, example)
         self._evaluation = self.target.evaluation
         self._library = library("hamiltonian")
@@ -149,6 +153,7 @@ class NativeTrajectories:
             if going < 0:
                 self._evaluation.check()
         except KeyboardInterrupt:
+            self.interrupted = True
             whole = int(done.min())
             if keep_gradients or not whole:
                 raise
@@ -173,6 +178,17 @@ class NativeTrajectories:
     ) -> tuple["_Job", list[Tensor]]:
         """The arguments of native code, and what must live as long as they are used."""
         chains, number, dim = draws.shape
+        point = self._evaluation.inputs[0]
+        for part, shape in (
+            (state.position, point.shape),
+            (state.gradient, point.shape),
+            (state.log_density, (chains,)),
+        ):
+            if part.shape != shape or part.dtype != point.dtype:
+                raise ValueError(
+                    f"a state of {part.dtype} with shape {tuple(part.shape)} does not fit a target that was compiled "
+                    f"for points of {point.dtype} with shape {tuple(point.shape)}"
+                )
         kept: list[Tensor] = []
 
         def address(tensor: Tensor | None) -> int | None:

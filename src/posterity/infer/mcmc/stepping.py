@@ -28,6 +28,9 @@ _AT_ONCE, _MOST_NOISE = 128, 2**22
 class Stepping:
     """Makes transitions of any kernel.
 
+    Attributes:
+        interrupted: Whether a Ctrl-C has ended the last block.
+
     Args:
         kernel: The kernel.
         target: What to draw from, on its own space.
@@ -52,6 +55,7 @@ class Stepping:
         self.kernel, self.target, self._keys = kernel, target, keys
         self._captures = bool(compile) and kernel.is_capturable
         self._must = compile is True
+        self.interrupted = False
         plain = type(target) is Potential or isinstance(target, LogDensity)
         if compile and plain and not kernel.is_capturable and not self._is_trajectory():
             self.target = CompiledTarget(target, example)
@@ -103,6 +107,7 @@ class Stepping:
                 made += own
                 report(own, _shown(adaptation.tuning, block.info))
         except KeyboardInterrupt:
+            self.interrupted = True
             if not found:
                 raise
         return state, joined(found)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from posterity.infer.arguments import as_call
 from posterity.infer.capture import can_compile
-from posterity.infer.initialization import seeded_generator
+from posterity.infer.sources import seeded_generator
 from posterity.infer.stochastic_gradient.draw_store import DrawStore
 from posterity.infer.stochastic_gradient.kernel import StochasticGradientKernel
 from posterity.infer.stochastic_gradient.random_blocks import RandomBlocks

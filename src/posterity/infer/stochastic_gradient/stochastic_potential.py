@@ -8,9 +8,10 @@ from torch import Tensor
 
 from posterity.handlers import Trace
 from posterity.infer.arguments import kind_of
-from posterity.infer.initialization import is_continuous, seeded_generator
+from posterity.infer.latent_sites import is_continuous
 from posterity.infer.potential import Potential
 from posterity.infer.run_at_point import Call, RunAtPoint
+from posterity.infer.sources import seeded_generator
 from posterity.infer.stochastic_gradient.subsamples import random_subsets
 from posterity.kernels import Key
 from posterity.ppl import Site
