@@ -26,7 +26,7 @@ KERNELS = [
 class Interpreted:
     """A graph that was captured as `Replay` does, and is run without a compiler."""
 
-    def __init__(self, function, example):
+    def __init__(self, function, example, *, is_settled):
         self.inputs = list(example)
 
         def flat(*arguments):
