@@ -24,8 +24,9 @@ class DualAveraging(NamedTuple):
 
     Example:
         >>> averaging = DualAveraging.start(torch.ones(1))
-        >>> averaging = averaging.update(torch.tensor([0.1]), 0.8)  # accepted too seldom: a smaller step
-        >>> bool(averaging.step_size < 1)
+        >>> for _ in range(50):
+        ...     averaging = averaging.update(torch.tensor([0.1]), 0.8)  # accepted too seldom: smaller steps
+        >>> bool(averaging.final() < 1)
         True
     """
 

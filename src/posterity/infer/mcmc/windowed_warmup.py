@@ -30,7 +30,7 @@ def windows(num_warmup: int) -> list[int]:
 
     Example:
         >>> windows(1000), windows(20)
-        ([10, 15, 22, 33, 49, 73, 109, 163, 426], [10])
+        ([10, 15, 22, 33, 50, 75, 113, 170, 412], [10])
     """
     left = num_warmup - max(int(_SHARE_OF_END * num_warmup), min(10, num_warmup // 2))
     lengths, length = [], float(_FIRST)
