@@ -6,14 +6,15 @@ from torch import Tensor
 
 from posterity.infer.initialization import Strategy, init_to_uniform
 from posterity.infer.mcmc.kernel import Tuning
-from posterity.infer.mcmc.metropolis import MetropolisInfo, MetropolisKernel, accept, either
+from posterity.infer.mcmc.metropolis import MetropolisInfo, accept, either
 from posterity.infer.mcmc.target import Target
 from posterity.infer.mcmc.trajectory import MAX_ENERGY_ERROR, HamiltonianState
+from posterity.infer.mcmc.tuned_kernel import TunedKernel
 from posterity.infer.simulation import Program
 from posterity.kernels import Key, normal
 
 
-class MALA(MetropolisKernel[HamiltonianState]):
+class MALA(TunedKernel[HamiltonianState]):
     r"""Propose $u + \tfrac{\epsilon^2}{2} \nabla \log \pi(u) + \epsilon\,\xi$ with normal noise $\xi$.
 
     The proposal is a step of the Langevin diffusion, whose error the Metropolis-Hastings rule takes back. A transition
@@ -49,8 +50,6 @@ class MALA(MetropolisKernel[HamiltonianState]):
         >>> state.gradient.shape, info.accept_prob.shape
         (torch.Size([4, 2]), torch.Size([4]))
     """
-
-    has_gradient = True
 
     def __init__(
         self,

@@ -66,8 +66,6 @@ class NUTS(HamiltonianKernel):
         (torch.Size([4, 2]), False)
     """
 
-    is_nuts = True
-
     def __init__(
         self,
         model: Program | None = None,

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from posterity.infer.initialization import Strategy, init_to_uniform
 from posterity.infer.mcmc.kernel import Tuning
-from posterity.infer.mcmc.metropolis import MetropolisInfo, MetropolisKernel, accept, either
+from posterity.infer.mcmc.metropolis import MetropolisInfo, accept, either
 from posterity.infer.mcmc.target import Target
+from posterity.infer.mcmc.tuned_kernel import TunedKernel
 from posterity.infer.simulation import Program
 from posterity.kernels import Key, normal
 
@@ -46,7 +47,7 @@ def gaussian_steps(keys: Key, position: Tensor) -> Tensor:
     return normal(position.shape[-1:], source=keys, dtype=position.dtype, device=position.device)
 
 
-class RandomWalkMetropolis(MetropolisKernel[RandomWalkState]):
+class RandomWalkMetropolis(TunedKernel[RandomWalkState]):
     r"""Propose $u + \epsilon\,\xi$ with symmetric noise $\xi$, and accept by the ratio of the densities.
 
     For densities without a gradient, in few dimensions: the steps shrink as $1/\sqrt{dim}$.
@@ -82,6 +83,8 @@ class RandomWalkMetropolis(MetropolisKernel[RandomWalkState]):
         >>> state.position.shape, info.accept_prob.shape
         (torch.Size([4, 2]), torch.Size([4]))
     """
+
+    has_gradient = False
 
     def __init__(
         self,
