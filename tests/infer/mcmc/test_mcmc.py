@@ -280,6 +280,15 @@ def test_a_finished_run_can_be_copied():
     assert torch.equal(again.get_samples()["position"], mcmc.get_samples()["position"])
 
 
+def test_more_draws_on_disk_than_fit_are_not_read_unasked(tmp_path, monkeypatch):
+    monkeypatch.setattr("posterity.infer.mcmc.mcmc._MOST_NUMBERS", 50)
+    mcmc = MCMC(NUTS(conjugate), 5, 30, 2, seed=0, progress=False, compile=False, directory=tmp_path)
+    with pytest.warns(UserWarning, match=r"too many to be looked at .* see summary\(\)"):
+        mcmc.run(X)
+    assert mcmc._samples is None
+    assert mcmc.get_samples()["loc"].shape == (60,)
+
+
 @needs_compiler
 def test_a_killed_run_goes_on_to_the_same_draws(tmp_path):
     script = textwrap.dedent(

@@ -24,10 +24,6 @@ class DrawStore:
         """Keep a block."""
         self._blocks.append(block)
 
-    def clear(self) -> None:
-        """Forget all blocks."""
-        self._blocks.clear()
-
     @property
     def num_blocks(self) -> int:
         """How many blocks are kept."""
@@ -124,10 +120,6 @@ class DiskStore:
         self._directory.save_block(self._phase, self.num_blocks, block)
         self.num_blocks += 1
         self._lengths.append(block.num_transitions)
-
-    def clear(self) -> None:
-        """Let the next block be the first."""
-        self.num_blocks, self._lengths = 0, []
 
     @property
     def num_transitions(self) -> int:

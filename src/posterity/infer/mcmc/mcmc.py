@@ -195,7 +195,7 @@ class MCMC:
         if processes.size > 1:
             self._whole = processes.gathered(self._draws.whole())
         if processes.rank == 0:
-            self._warn()
+            self._warn(self.num_chains * point.shape[-1])
 
     def get_samples(self, group_by_chain: bool = False) -> dict[str, Tensor]:
         """The draws.
@@ -376,9 +376,16 @@ class MCMC:
             return {"position": draws["position"], **extra}
         return {**self.kernel.values(self.potential, draws["position"], extra)}
 
-    def _warn(self) -> None:
-        """Say what is wrong with the draws, and what to do."""
+    def _warn(self, num_numbers: int) -> None:
+        """Say what is wrong with the draws, of so many numbers at each transition, and what to do."""
         if self._draws.num_transitions < _ENOUGH_TO_JUDGE:
+            return
+        if self.path is not None and self._draws.num_transitions * num_numbers > _MOST_NUMBERS:
+            warnings.warn(
+                "MCMC: the draws are too many to be looked at without a request, since they are on disk so that memory "
+                "stays bounded: see summary()",
+                stacklevel=3,
+            )
             return
         info = self.get_extra_fields(group_by_chain=True)
         for sentence in advice(
