@@ -22,6 +22,13 @@ def assert_mean(draws: Tensor, expected: Tensor | float) -> None:
     assert (off <= quantile(off.numel()) * error + 1e-12).all(), f"off by {(off / error).max()} standard errors"
 
 
+def assert_same_mean(a: Tensor, b: Tensor) -> None:
+    """The means of two samples of numbers, by Welch's test."""
+    a, b = a.detach().double(), b.detach().double()
+    p = stats.ttest_ind(a, b, equal_var=False).pvalue
+    assert p > FALSE_ALARM, f"{a.mean()} beside {b.mean()}: p = {p}"
+
+
 def assert_variance(draws: Tensor, expected: Tensor | float) -> None:
     """The variance over the first dimension; its standard error comes from the fourth moment."""
     draws = draws.detach().double()

@@ -6,6 +6,7 @@ import mpmath
 import pytest
 import torch
 
+from posterity.bijectors import RealNVP
 from posterity.distributions import (
     Beta,
     BetaBinomial,
@@ -17,8 +18,10 @@ from posterity.distributions import (
     NegativeBinomial,
     Normal,
     Skellam,
+    TransformedDistribution,
     kl_divergence,
 )
+from posterity.distributions.kl import has_closed_form
 
 
 def test_mixture_against_a_normal_is_the_integral_of_its_definition():
@@ -116,3 +119,11 @@ def test_a_pole_at_an_end_of_the_support_is_integrated():
     p = Mixture([Beta(torch.tensor(0.5, dtype=torch.float64), 2.0)])
     q = Beta(torch.tensor(1.0, dtype=torch.float64), 2.0)
     assert float(p.kl_divergence(q)) == pytest.approx(float(p.components[0].kl_divergence(q)), rel=1e-8)
+
+
+def test_images_under_different_maps_have_no_closed_form():
+    base = Normal(torch.zeros(2), 1.0).to_event(1)
+    maps = [RealNVP(2), RealNVP(2)]
+    p, q = (TransformedDistribution(base, [m]) for m in maps)
+    assert not has_closed_form(p, q)
+    assert has_closed_form(p, TransformedDistribution(base, [maps[0]]))

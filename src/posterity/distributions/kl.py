@@ -69,12 +69,20 @@ _Formula = TypeVar("_Formula", bound=Callable[..., Tensor])
 
 # By exact types, which no registration is more specific than. Dynamo can trace this lookup, but not torch's.
 _FORMULAS: dict[tuple[type, type], Callable[..., Tensor]] = {}
+_CONDITIONS: dict[tuple[type, type], Callable[..., bool]] = {}
 
 
 def register_kl(
-    type_p: type[torch.distributions.Distribution], type_q: type[torch.distributions.Distribution]
+    type_p: type[torch.distributions.Distribution],
+    type_q: type[torch.distributions.Distribution],
+    where: Callable[..., bool] | None = None,
 ) -> Callable[[_Formula], _Formula]:
     """`torch.distributions.register_kl`, found under `torch.compile` too: decorates a formula of `p` and `q`.
+
+    Args:
+        type_p: The class of `p`.
+        type_q: The class of `q`.
+        where: For which `p` and `q` the formula holds; it raises NotImplementedError for others. None: for all.
 
     Example:
         >>> from posterity.distributions import Normal
@@ -90,6 +98,8 @@ def register_kl(
 
     def decorator(formula: _Formula) -> _Formula:
         _FORMULAS[type_p, type_q] = formula
+        if where is not None:
+            _CONDITIONS[type_p, type_q] = where
         register_with_torch(formula)
         return formula
 
@@ -109,8 +119,9 @@ def has_closed_form(p: torch.distributions.Distribution, q: torch.distributions.
     ranks = [getattr(d, "reinterpreted_batch_ndims", 0) for d in (p, q)]
     if any(ranks):
         return ranks[0] == ranks[1] and has_closed_form(p.base_dist, q.base_dist)  # type: ignore[attr-defined]
-    if (type(p), type(q)) in _FORMULAS:
-        return True
+    types = (type(p), type(q))
+    if types in _FORMULAS:
+        return types not in _CONDITIONS or _CONDITIONS[types](p, q)
     return torch.distributions.kl._dispatch_kl(type(p), type(q)) is not NotImplemented
 
 

@@ -17,7 +17,7 @@ from posterity.distributions.affine_moments import is_affine, mapped_variance
 from posterity.distributions.base import Distribution
 from posterity.distributions.image_support import ImageSupport, image_support
 from posterity.distributions.independent import Independent
-from posterity.distributions.kl import kl_divergence, register_kl
+from posterity.distributions.kl import has_closed_form, kl_divergence, register_kl
 from posterity.distributions.lifted import lift
 from posterity.distributions.lifted_transform import lift_transform
 from posterity.distributions.on_base import OnBase
@@ -237,7 +237,11 @@ def _expanded(base: Distribution, bijector: Bijector) -> Distribution:
     return base if wanted == shape else base.expand(wanted[:cut])
 
 
-@register_kl(TransformedDistribution, TransformedDistribution)
+def _of_equal_maps(p: TransformedDistribution, q: TransformedDistribution) -> bool:
+    return p.transforms == q.transforms and has_closed_form(p.base_dist, q.base_dist)
+
+
+@register_kl(TransformedDistribution, TransformedDistribution, _of_equal_maps)
 def _kl_transformed_transformed(p: TransformedDistribution, q: TransformedDistribution) -> Tensor:
     if p.transforms != q.transforms:
         raise NotImplementedError(

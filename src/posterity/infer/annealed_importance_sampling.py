@@ -54,6 +54,7 @@ class AnnealedImportance(NamedTuple):
         return LogEvidence(*self[:3]).effective_sample_size
 
 
+@torch.no_grad()
 def annealed_importance_sampling(
     model: Program,
     *args: Any,
@@ -148,10 +149,7 @@ def annealed_importance_sampling(
                 accepted.append(rate.mean())
                 line.update(temperature=float(beta), acceptance=accepted[-1])
             rates.append(torch.stack(accepted).mean())
-    with torch.no_grad():
-        samples = potential.constrain(z)
-    estimate = evidence_of(log_weights)
-    return AnnealedImportance(*estimate, samples, torch.stack(rates))
+    return AnnealedImportance(*evidence_of(log_weights), potential.constrain(z), torch.stack(rates))
 
 
 class _Pilot(NamedTuple):

@@ -3,8 +3,7 @@
 import math
 import numbers
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from posterity.nn.predictive import call, forked, stack_outputs, stochastic_draw
 from posterity.nn.random_module import shared_draw
 from posterity.ppl.stack import outside_programs
 from posterity.prediction.prediction import Prediction
-from posterity.runtime import validation_enabled
+from posterity.runtime import eval_mode, validation_enabled
 
 Likelihood = Callable[[Tensor], torch.distributions.Distribution] | float
 
@@ -79,7 +78,7 @@ def predict(
     """
     batch = _check_arguments(module, x, num_samples, task, likelihood, generator)
     _warn_if_untrained(module)
-    with _eval_mode(module):
+    with eval_mode(module):
         draws = _draws(module, x, num_samples, joint, generator)
     if task == "classification":
         return _classification(draws, batch)
@@ -255,15 +254,3 @@ def _warn_if_identical(draws: Tensor) -> None:
             "eval mode. Convert it with posterity.bayesianize.",
             stacklevel=5,
         )
-
-
-@contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
-    training = [m for m in module.modules() if m.training]
-    try:
-        if training:
-            module.eval()
-        yield
-    finally:
-        for m in training:
-            m.training = True

@@ -1,0 +1,47 @@
+"""Floor 8: deep probabilistic networks, made of ordinary modules and trained by one call or in a plain loop."""
+
+from posterity.networks.bayesian_rnn import BayesianRNN
+from posterity.networks.conditional_vae import ConditionalVAE
+from posterity.networks.fitting import FitResult, fit_by_epochs
+from posterity.networks.flows import MAF, FlowFit, NeuralSpline, NormalizingFlow, RealNVP
+from posterity.networks.heteroscedastic import HeteroscedasticRegressor
+from posterity.networks.latent_families import (
+    BernoulliFamily,
+    CategoricalFamily,
+    LatentFamily,
+    NormalFamily,
+    RelaxedBernoulliFamily,
+    RelaxedCategoricalFamily,
+)
+from posterity.networks.latent_priors import LatentPrior, MixturePrior, VampPrior
+from posterity.networks.likelihoods import DiscretizedLogisticLikelihood, Likelihood
+from posterity.networks.mixture_density import MixtureDensityNetwork
+from posterity.networks.quantile_regression import QuantileRegressor
+from posterity.networks.vae import VAE
+
+__all__ = [
+    "MAF",
+    "VAE",
+    "BayesianRNN",
+    "BernoulliFamily",
+    "CategoricalFamily",
+    "ConditionalVAE",
+    "DiscretizedLogisticLikelihood",
+    "FitResult",
+    "FlowFit",
+    "HeteroscedasticRegressor",
+    "LatentFamily",
+    "LatentPrior",
+    "Likelihood",
+    "MixtureDensityNetwork",
+    "MixturePrior",
+    "NeuralSpline",
+    "NormalFamily",
+    "NormalizingFlow",
+    "QuantileRegressor",
+    "RealNVP",
+    "RelaxedBernoulliFamily",
+    "RelaxedCategoricalFamily",
+    "VampPrior",
+    "fit_by_epochs",
+]
