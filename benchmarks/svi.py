@@ -92,8 +92,8 @@ def _problems() -> dict[str, Problem]:
     return {
         "logistic regression": _logistic_regression(),
         "eight schools": _eight_schools(),
-        "VAE, 32 hidden": _vae(32),
-        "VAE, 400 hidden": _vae(400),
+        "VAE, 32 hidden": vae(32),
+        "VAE, 400 hidden": vae(400),
     }
 
 
@@ -264,7 +264,7 @@ class Decoder(nn.Module):
         return self.logits(nn.functional.softplus(self.hidden(z)))
 
 
-def _vae(hidden: int) -> Problem:
+def vae(hidden: int) -> Problem:
     images = (np.random.default_rng(0).random((BATCH, PIXELS)) < 0.13).astype(np.float32)
 
     def ours(compiled: bool) -> Steps:

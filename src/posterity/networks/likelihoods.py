@@ -67,7 +67,7 @@ class BernoulliLikelihood(Likelihood):
     )
 
     def distribution(self, outputs: Any, batch_dims: int) -> Bernoulli:  # noqa: D102
-        return Bernoulli(logits=_tensor("bernoulli", outputs), validate_args=False)
+        return Bernoulli(logits=_tensor("bernoulli", outputs))
 
 
 class ContinuousBernoulliLikelihood(Likelihood):
@@ -80,7 +80,7 @@ class ContinuousBernoulliLikelihood(Likelihood):
     takes = "numbers in [0, 1]: divide bytes by 255"
 
     def distribution(self, outputs: Any, batch_dims: int) -> ContinuousBernoulli:  # noqa: D102
-        return ContinuousBernoulli(logits=_tensor("continuous_bernoulli", outputs), validate_args=False)
+        return ContinuousBernoulli(logits=_tensor("continuous_bernoulli", outputs))
 
 
 class GaussianLikelihood(Likelihood):
@@ -98,7 +98,7 @@ class GaussianLikelihood(Likelihood):
 
     def distribution(self, outputs: Any, batch_dims: int) -> Normal:  # noqa: D102
         loc, raw = outputs if isinstance(outputs, tuple) else (outputs, self.raw_scale)
-        return Normal(_tensor("gaussian", loc), softplus(raw) + _LEAST_SCALE, validate_args=False)
+        return Normal(_tensor("gaussian", loc), softplus(raw) + _LEAST_SCALE)
 
 
 class CategoricalLikelihood(Likelihood):
@@ -111,7 +111,7 @@ class CategoricalLikelihood(Likelihood):
     takes_whole_numbers = True
 
     def distribution(self, outputs: Any, batch_dims: int) -> Categorical:  # noqa: D102
-        return Categorical(logits=_tensor("categorical", outputs).movedim(batch_dims, -1), validate_args=False)
+        return Categorical(logits=_tensor("categorical", outputs).movedim(batch_dims, -1))
 
     def typical(self, data: Distribution) -> Tensor:
         """The likeliest classes."""
@@ -151,8 +151,8 @@ class DiscretizedLogisticLikelihood(Likelihood):
         top = self.levels - 1
         loc = top * _tensor("discretized_logistic", place).sigmoid()
         # Quantized rounds up: what lies within half a unit of k has to come out at k.
-        noise = Logistic(loc - 0.5, top * (softplus(raw) + _LEAST_SCALE), validate_args=False)
-        return Quantized(noise, low=0, high=top, validate_args=False)
+        noise = Logistic(loc - 0.5, top * (softplus(raw) + _LEAST_SCALE))
+        return Quantized(noise, low=0, high=top)
 
 
 class FunctionLikelihood(Likelihood):

@@ -339,12 +339,17 @@ class VAE(nn.Module):
 
     def _log_prob(self, code: Tensor, condition: Tensor | None, x: Tensor) -> Tensor:
         data = self._decoded(code, condition)
-        self._check_data(data, x)
-        return data.log_prob(x)
+        self._check_shape(data, x)
+        try:
+            return data.log_prob(x)
+        except ValueError:
+            self._check_values(data, x)
+            raise
 
     def _observe(self, code: Tensor, condition: Tensor | None, x: Tensor) -> None:
         data = self._decoded(code, condition)
-        self._check_data(data, x)
+        self._check_shape(data, x)
+        self._check_values(data, x)
         sample("x", data, obs=x)
 
     def _encoded(self, x: Tensor, condition: Tensor | None = None) -> Distribution:
@@ -405,16 +410,19 @@ class VAE(nn.Module):
             raise ValueError(f"{type(self).__name__}: x must be a tensor [batch, *data_shape], not {what}")
         if not x.is_floating_point() and not self.likelihood.takes_whole_numbers:
             x = x.to(self.to_code.weight.dtype)
-        if validation_enabled() and not x.is_meta and x.is_floating_point() and not x.isfinite().all():
+        # A sum is finite only where all its terms are, and ten times as fast as asking each.
+        if validation_enabled() and not x.is_meta and not x.sum().isfinite() and not x.isfinite().all():
             raise ValueError(f"{type(self).__name__}: x holds NaN or infinite values")
         return x
 
-    def _check_data(self, data: Distribution, x: Tensor) -> None:
+    def _check_shape(self, data: Distribution, x: Tensor) -> None:
         if data.event_shape != x.shape[1:]:
             raise ValueError(
                 f"{type(self).__name__}: the decoder describes data of shape {list(data.event_shape)}, but x holds "
                 f"data of shape {list(x.shape[1:])}"
             )
+
+    def _check_values(self, data: Distribution, x: Tensor) -> None:
         support = cast(constraints.Constraint, data.support)
         if validation_enabled() and not x.is_meta and not torch._is_all_true(support.check(x)):
             raise ValueError(
