@@ -189,3 +189,17 @@ def test_compiled_values_are_the_eager_ones():
     df, x = torch.tensor([[0.5, 3.0, 100.0], [-0.2, 0.6, 9.0]], dtype=f64)
     compiled = torch.compile(student_t_cdf, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(df, x), student_t_cdf(df, x))
+
+
+def test_float32_quantiles_are_those_of_the_argument_to_a_rounding():
+    generator = torch.Generator().manual_seed(1)
+    first, second = torch.rand(2, 20_000, generator=generator, dtype=f64)
+    df, p = (10 ** (9.3 * first - 1.3)).float(), (0.5 * 10 ** (-36 * second)).float()
+    exact = student_t_icdf(df.double(), p.double())
+    reached = exact.abs() < 3e38
+    # A rounding of p, and one of the result; the quadrature is off by 3e-8 of p.
+    moved = p.double() * torch.func.vmap(torch.func.grad(student_t_icdf, argnums=1))(df.double(), p.double())
+    allowed = 2.0**-23 * (moved.abs() + exact.abs())
+    error = (student_t_icdf(df, p).double() - exact).abs()
+    assert reached.sum() > 15_000
+    assert (error <= allowed)[reached].all()

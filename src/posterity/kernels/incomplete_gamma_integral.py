@@ -34,14 +34,14 @@ class Tail(NamedTuple):
     curvature: Tensor
 
 
-class _Rule(NamedTuple):
+class Rule(NamedTuple):
     """How one integral is taken: nodes and weights on [0, 1], and the exponent to cut at."""
 
     points: tuple[tuple[float, float], ...]
     cut: float
 
 
-def tail(a: Tensor, x: Tensor, order: int = 0) -> Tail:
+def tail(a: Tensor, x: Tensor, order: int = 0, rule: Rule | None = None) -> Tail:
     """The smaller tail at finite positive `a` and `x`, with its first `order` derivatives in `a`.
 
     The lower tail is taken for x <= max(a, 1). With sigma = -1 there and +1 for the upper tail,
@@ -57,6 +57,7 @@ def tail(a: Tensor, x: Tensor, order: int = 0) -> Tail:
         a: Concentration, finite and positive.
         x: Same shape, finite and positive.
         order: 0, 1 or 2. The fields of higher derivatives are then empty (zero).
+        rule: The quadrature; None: that of the dtype and the order.
 
     Returns:
         The tail. float64: relative error of the mass about 2e-11; float32: about 1e-5.
@@ -65,7 +66,7 @@ def tail(a: Tensor, x: Tensor, order: int = 0) -> Tail:
     shifted = lower & small
     base = torch.where(small, a + SHIFT, a)
     b = torch.where(shifted, base, a)
-    moments = _moments(x, b, lower, _rule(a.dtype, order), order)
+    moments = _moments(x, b, lower, rule or _rule(a.dtype, order), order)
     head, head_h, head_hh, factor, h, g = _recurrence(a, x, order)
     one, zero = torch.ones_like(a), torch.zeros_like(a)
     factor = b * torch.where(shifted, factor, one)
@@ -136,7 +137,7 @@ def _stirling_error(a: Tensor) -> Tensor:
     return y * _polynomial(y * y, [b / (2 * k * (2 * k - 1)) for k, b in enumerate(BERNOULLI, 1)])
 
 
-def _moments(x: Tensor, b: Tensor, lower: Tensor, rule: _Rule, order: int) -> list[Tensor]:
+def _moments(x: Tensor, b: Tensor, lower: Tensor, rule: Rule, order: int) -> list[Tensor]:
     """The integrals of u^k exp(-phi(sigma u)), k = 0 .. order."""
     d = x - b
     # phi is at least a rational function of t = u (lower) or e^u - 1 (upper), from u - 1 + e^-u >= u^2 / (2 + u) and
@@ -217,18 +218,18 @@ def _polynomial(x: Tensor, coefficients: list[float]) -> Tensor:
     return value
 
 
-def _rule(dtype: torch.dtype, order: int) -> _Rule:
+def _rule(dtype: torch.dtype, order: int) -> Rule:
     if dtype == torch.float64:
         return DOUBLE if order == 0 else DOUBLE_MOMENTS
     return SINGLE if order == 0 else SINGLE_MOMENTS
 
 
-def _make_rule(count: int, cut: float) -> _Rule:
+def _make_rule(count: int, cut: float) -> Rule:
     """Gauss-Legendre after u = y (0.7 + 0.3 y), which brings the nodes closer to where the integrand is largest."""
     points, weights = numpy.polynomial.legendre.leggauss(count)
     y = (points + 1) / 2
     nodes = y * (0.7 + 0.3 * y)
-    return _Rule(tuple(zip(nodes.tolist(), (weights / 2 * (0.7 + 0.6 * y)).tolist(), strict=True)), cut)
+    return Rule(tuple(zip(nodes.tolist(), (weights / 2 * (0.7 + 0.6 * y)).tolist(), strict=True)), cut)
 
 
 DOUBLE, DOUBLE_MOMENTS = _make_rule(18, 25.0), _make_rule(20, 28.0)

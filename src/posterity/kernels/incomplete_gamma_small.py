@@ -40,27 +40,26 @@ def small_upper(a: Tensor, x: Tensor) -> Tensor:
     """
     a, x = a.clamp_max(1), x.clamp_max(1)
     power = a * (torch.log(x) - log_gamma_ratio(a))
-    series, _ = small_series(a, x)
+    (series,) = small_series(a, x)
     return -expm1(power) - torch.exp(power) * (a * series)
 
 
-def small_series(a: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """`S = sum_n (-x)^n / (n! (a + n))`, n >= 1, and x dS/dx, for 0 <= x <= 1."""
+def small_series(a: Tensor, x: Tensor, order: int = 0) -> list[Tensor]:
+    """`S = sum_n (-x)^n / (n! (a + n))`, n >= 1, and its derivatives by log x up to `order`, for 0 <= x <= 1."""
     count = 14 if a.dtype == torch.float64 else 8
     if traced(x):
         column = (-1, *(1 for _ in x.shape))
-        order = x.new_tensor(list(range(1, count + 1))).view(column)
+        n = x.new_tensor(list(range(1, count + 1))).view(column)
         factors = x.new_tensor([(-1) ** k / math.factorial(k) for k in range(1, count + 1)]).view(column)
-        powers = factors * torch.exp(order * torch.log(x))
-        return (powers / (a + order)).sum(0), (powers * (order / (a + order))).sum(0)
-    series, slope = torch.zeros_like(x), torch.zeros_like(x)
+        terms = factors * torch.exp(n * torch.log(x)) / (a + n)
+        return [(terms * n**k).sum(0) for k in range(order + 1)]
+    sums = [torch.zeros_like(x)] * (order + 1)
     # Horner's rule from the last term: the coefficient 1/n! is carried by the factor x / n.
-    for n in range(count, 0, -1):
-        term = 1 / (a + n)
-        factor = x * (-1 / n)
-        series = factor * (term + series)
-        slope = factor * (n * term + slope)
-    return series, slope
+    for number in range(count, 0, -1):
+        term = 1 / (a + number)
+        factor = x * (-1 / number)
+        sums = [factor * (number**k * term + s) for k, s in enumerate(sums)]
+    return sums
 
 
 def log_gamma_ratio(a: Tensor) -> Tensor:

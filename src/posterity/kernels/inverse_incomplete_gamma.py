@@ -3,12 +3,14 @@
 Leans on the forward functions, a guess from Temme's uniform expansion, and Halley steps in logarithms.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from posterity.kernels.elementwise import elementwise
 from posterity.kernels.incomplete_gamma import gamma_density, gamma_quantile_slope
-from posterity.kernels.incomplete_gamma_integral import tail
+from posterity.kernels.incomplete_gamma_integral import DOUBLE, SINGLE, Rule, tail
 from posterity.kernels.incomplete_gamma_small import log_gamma_ratio, small_series
 from posterity.kernels.tracing import expm1, iterate, once
 
@@ -96,12 +98,16 @@ def _solve(a: Tensor, r: Tensor, lower: Tensor) -> Tensor:
     # Where a < 1 only the upper tail above x = 1 comes here.
     x = torch.where(a < 1, _guess_small(a, log_r), _guess(a, r, lower))
     sign = torch.where(lower, torch.ones_like(a), -torch.ones_like(a))
-    return iterate(_improved, once(x), (a, log_r, sign), 2, settled=1e-5)
+    if a.dtype == torch.float32:
+        return iterate(partial(_improved, SINGLE), once(x), (a, log_r, sign), 2, settled=1e-5)
+    # A step with a few digits of the tail leaves at most 1e-5 of it to one with all of them.
+    x, _ = _improved(SINGLE, once(x), a, log_r, sign)
+    return _improved(DOUBLE, once(x), a, log_r, sign)[0]
 
 
-def _improved(x: Tensor, a: Tensor, log_r: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
+def _improved(rule: Rule, x: Tensor, a: Tensor, log_r: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
     """Halley's step for the logarithm of the lower tail (sign = 1) or the upper one (-1), and the error before it."""
-    t = tail(a, x)
+    t = tail(a, x, rule=rule)
     scale = torch.exp(t.log_scale)
     value = scale * t.mass
     own = t.lower == (sign > 0)
@@ -148,15 +154,23 @@ def _guess_small(a: Tensor, log_q: Tensor) -> Tensor:
 def _solve_small(a: Tensor, log_p: Tensor) -> Tensor:
     """Solves for log x, for a < 1 where x <= 1; positive where the solution is above 1 (for a >= 1 just finite).
 
-    Newton's steps on `log P(a, e^y) / a = y - log Gamma(a + 1) / a + log(1 + a S) / a`, concave in y: they end at or
-    below a root that is at most 0, and go above 0 if and only if it is.
+    Halley's steps on `log P(a, e^y) / a = y - log Gamma(a + 1) / a + log(1 + a S) / a`, concave in y, from the
+    inverse of its power series (DLMF 8.7.1) to the fourth order.
     """
     a = a.clamp_max(1)
-    target = log_gamma_ratio(a) + log_p / a
-    y = target + torch.exp(target.clamp_max(0)) / (1 + a)
-    for _ in range(4 if a.dtype == torch.float64 else 3):
+    target = once(log_gamma_ratio(a) + log_p / a)
+    first = 1 / (a + 1)
+    second = (3 * a + 5) / (2 * (a + 2)) * first * first
+    third = (8 * a * a + 33 * a + 31) / (3 * (a + 2) * (a + 3)) * first * first * first
+    leading = once(torch.exp(target.clamp_max(0)))
+    y = target + torch.log1p(leading * (first + leading * (second + leading * third)))
+    for _ in range(2):
         y = once(y.clamp_max(0))
-        series, slope = small_series(a, torch.exp(y))
-        value = y + torch.log1p(a * series) / a - target
-        y = y - value / (1 + slope / (1 + a * series))
+        series, slope, bend = small_series(a, torch.exp(y), 2)
+        share = once(1 / (1 + a * series))
+        error = y + torch.log1p(a * series) / a - target
+        first_derivative = 1 + slope * share
+        second_derivative = (bend - a * slope * slope * share) * share
+        newton = error / first_derivative
+        y = y - newton / (1 - 0.5 * newton * second_derivative / first_derivative)
     return y

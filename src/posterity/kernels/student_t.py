@@ -5,10 +5,21 @@ import math
 import torch
 from torch import Tensor
 
+from posterity.kernels.beta_tail import Rule
 from posterity.kernels.elementwise import broadcast_arguments, elementwise
 from posterity.kernels.incomplete_beta import complement_of, log_betainc_by_a, log_betainc_by_x, widened
-from posterity.kernels.student_t_tail import LARGEST_DF, inverse_beta, score, score_by_df, tail_factor, tail_means
-from posterity.kernels.tracing import expm1, iterate, once
+from posterity.kernels.student_t_start import quantile_start
+from posterity.kernels.student_t_tail import (
+    FINE,
+    LARGEST_DF,
+    SINGLE,
+    inverse_beta,
+    score,
+    score_by_df,
+    tail_factor,
+    tail_means,
+)
+from posterity.kernels.tracing import expm1, once
 
 _SWITCH = 40.0
 
@@ -58,7 +69,7 @@ def student_t_icdf(df: Tensor | float, p: Tensor | float) -> Tensor:
     """The value that Student's t falls below with probability p; derivatives by the implicit function theorem.
 
     The relative error is below 1e-10 in float64 where p differs from one half by more than 1e-4 of itself, from
-    tails of 1e-250 on; what overflows is infinite.
+    tails of 1e-250 on; in float32 it is that of a rounding of p and one of the result. What overflows is infinite.
 
     Args:
         df: Degrees of freedom, positive.
@@ -70,15 +81,16 @@ def student_t_icdf(df: Tensor | float, p: Tensor | float) -> Tensor:
     Raises:
         TypeError: No argument is a tensor, or one is complex.
 
-    Source: the starting value of Wallace (1959), Bounds on normal approximations to Student's and the chi-square
-    distributions, then steps of Householder's third order.
+    Source: Hill (1970), Algorithm 396, where df is 2 or more, and series elsewhere; then one step of Householder's
+    third order.
 
     Example:
         >>> student_t_icdf(torch.tensor(1.0), torch.tensor([1e-6, 0.25, 0.5]))
         tensor([-3.1831e+05, -1.0000e+00,  0.0000e+00])
     """
     df, p = broadcast_arguments("student_t_icdf", (df, p))
-    result: Tensor = _icdf(widened(df), widened(p))
+    quantile = _icdf if p.dtype == torch.float64 else _icdf_single
+    result: Tensor = quantile(widened(df), widened(p))
     return result.to(p.dtype)
 
 
@@ -197,7 +209,7 @@ def _tail_score_slope(df: Tensor, r: Tensor) -> Tensor:
     return tail_means(2 * half, sech2, tanh, 2)[1]
 
 
-@elementwise(
+_BY_DF_AND_P = (
     lambda df, p, value: (
         -_sign(value)
         * torch.exp(_log_cdf(df, value * _sign(value)).clamp(min=-1e38) - _log_density(df, value).clamp(min=-1e37))
@@ -205,44 +217,47 @@ def _tail_score_slope(df: Tensor, r: Tensor) -> Tensor:
     ),
     lambda df, p, value: torch.exp(-_log_density(df, value)),
 )
+
+
+@elementwise(*_BY_DF_AND_P)
 def _icdf(df: Tensor, p: Tensor) -> Tensor:
+    return _quantile(df, p, FINE)
+
+
+@elementwise(*_BY_DF_AND_P)
+def _icdf_single(df: Tensor, p: Tensor) -> Tensor:
+    """To the digits of float32."""
+    return _quantile(df, p, SINGLE)
+
+
+def _quantile(df: Tensor, p: Tensor, rule: Rule) -> Tensor:
     df_ = df.clamp(max=LARGEST_DF)
-    half = 0.5 * df_
     target = torch.minimum(p, 1 - p)
-    log_target = torch.log(target.clamp(min=1e-320))
-    # Wallace's normal score, and the leading term of the tail, which is a lower bound, where that is larger.
-    score_ = torch.special.ndtri(target.clamp(min=1e-320)) * ((8 * df_ + 3) / (8 * df_ + 1))
-    central = torch.asinh(torch.sqrt(expm1((score_ * score_ / df_).clamp(max=700.0))))
-    normaliser = once(inverse_beta(half))
-    log_x = ((log_target - torch.log(normaliser / (2 * half))) / half).clamp(max=0.0)
-    log_x = log_x - torch.log1p(half * torch.exp(log_x) / (2 * (half + 1))) / half
-    far = torch.log1p(torch.sqrt(-expm1(log_x))) - 0.5 * log_x
-    theta = torch.where(log_x < -1.0, far, central)
-    theta = iterate(_improved, theta, (df_, log_target, normaliser), STEPS, settled=1e-4)
-    r = torch.sqrt(df_) * torch.sinh(theta)
+    positive = target.clamp(min=1e-320)
+    log_target = once(torch.log(positive))
+    normaliser = once(inverse_beta(0.5 * df_))
+    theta = quantile_start(df_, positive, log_target, normaliser)
+    r = torch.sqrt(df_) * torch.sinh(_improved(theta, df_, log_target, normaliser, rule))
     r = torch.where(target > 0, r, torch.inf)
     value = torch.where(p < 0.5, -r, torch.where(p == 0.5, 0.0, r))
     return _checked(df, torch.where((p >= 0) & (p <= 1), value, torch.nan))
 
 
-STEPS = 2
-
-
-def _improved(theta: Tensor, df: Tensor, log_target: Tensor, normaliser: Tensor) -> tuple[Tensor, Tensor]:
-    """A step of Householder's third order to log P(T > sqrt(df) sinh(theta)) = log_target, and the error before."""
-    fall = torch.exp(-2 * theta)
-    sinh = torch.sinh(theta.clamp(max=1.0))
+def _improved(theta: Tensor, df: Tensor, log_target: Tensor, normaliser: Tensor, rule: Rule) -> Tensor:
+    """A step of Householder's third order to log P(T > sqrt(df) sinh(theta)) = log_target."""
+    fall = once(torch.exp(-2 * theta))
+    sinh = once(torch.sinh(theta.clamp(max=1.0)))
     log_sech2 = torch.where(theta < 1, -torch.log1p(sinh * sinh), -2 * (theta + torch.log1p(fall) - math.log(2)))
-    sech2, tanh = torch.exp(log_sech2), -expm1(-2 * theta) / (1 + fall)
-    factor = tail_factor(df, sech2, tanh)
+    log_sech2 = once(log_sech2)
+    sech2, tanh = once(torch.exp(log_sech2)), once(-expm1(-2 * theta) / (1 + fall))
+    factor = once(tail_factor(df, sech2, tanh, rule))
     error = 0.5 * df * log_sech2 + torch.log(factor) - log_target
-    hazard = normaliser / factor
+    hazard = once(normaliser / factor)
     # Derivatives of the logarithm of the tail; that of the density by theta is -df * tanh.
     one = -hazard
-    growth = hazard - df * tanh
+    growth = once(hazard - df * tanh)
     two = -hazard * growth
     three = -hazard * (growth * growth + hazard * growth - df * sech2)
-    u, v, w = error / one, two / one, three / one
+    u, v, w = once(error / one), once(two / one), once(three / one)
     step = u * (1 - 0.5 * u * v) / (1 - u * v + u * u * w / 6)
-    newton = torch.where((step / u > 0.3) & (step / u < 3), step, u)
-    return (theta - newton).clamp(min=0.0), error
+    return once((theta - step).clamp(min=0.0))

@@ -5,21 +5,23 @@ import math
 import torch
 from torch import Tensor
 
-from posterity.kernels.beta_tail import legendre
+from posterity.kernels.beta_tail import Rule, legendre
 from posterity.kernels.tracing import expm1, once, weighted_sums
 
 _DOUBLINGS = 5
 RAISED = 2**_DOUBLINGS
-# The quadrature ends where the integrand has fallen by this many e-folds.
-FALL = 31.0
 # Above it a t-distribution is normal to the last digit.
 LARGEST_DF = 1e20
-_RULE = legendre(22)
+# To the last digits of the tail, and to 3e-8 of it.
+FINE, SINGLE = Rule(legendre(22), 31.0), Rule(legendre(12), 20.0)
+# Steps of the recurrence for 1 / B(a, 1/2).
+_SHIFT = 12
+_INVERSE_BETA = (1.0, 1 / 2**6, -19 / 2**13, 631 / 2**19, -174317 / 2**27, 20491783 / 2**33, -7334801895 / 2**40)
 _GAMMA_RATIO = (1.0, -1 / 64, 21 / 8192, -671 / 524288, 180323 / 134217728)
 _DIGAMMA_GAP = (1 / 8, -1 / 64, 1 / 128, -17 / 2048, 31 / 2048)
 
 
-def tail_factor(df: Tensor, sech2: Tensor, tanh: Tensor) -> Tensor:
+def tail_factor(df: Tensor, sech2: Tensor, tanh: Tensor, rule: Rule = FINE) -> Tensor:
     r"""$P(T > x) / sech2^{df / 2}$ for $x = \sqrt{df} \sinh\theta \ge 0$, from `sech(theta)**2` and `tanh(theta)`.
 
     DLMF 8.17.20 with b = 1/2 raises a = df / 2 by k = 32 in the lower tail $I_{sech^2}(a, 1/2)$; what remains is
@@ -36,13 +38,13 @@ def tail_factor(df: Tensor, sech2: Tensor, tanh: Tensor) -> Tensor:
             coefficient, series = once(coefficient), once(series)
     raised = once(a + RAISED)
     power = raised + 0.5
-    width, linear, square = _range(power, tanh)
+    width, linear, square = _range(power, tanh, rule.fall)
 
     def terms(node: float | Tensor) -> list[Tensor]:
         growth = (square * node).add_(linear).mul_(node)
         return [growth.log1p_().mul_(-power).exp_()]
 
-    (rest,) = weighted_sums(terms, _RULE, a)
+    (rest,) = weighted_sums(terms, rule.points, a)
     falling = sech2
     for _ in range(_DOUBLINGS):
         falling = falling.square()
@@ -56,20 +58,22 @@ def tail_factor(df: Tensor, sech2: Tensor, tanh: Tensor) -> Tensor:
 
 
 def inverse_beta(half: Tensor) -> Tensor:
-    """`1 / B(half, 1/2)`, by 32 steps of the recurrence and DLMF 5.11.14."""
+    """`1 / B(half, 1/2)`, by steps of the recurrence and DLMF 5.11.14."""
     product = torch.ones_like(half)
-    for k in range(RAISED):
+    for k in range(_SHIFT):
         product = product * (1 - 0.5 / (half + (k + 0.5)))
-    centre = half + (RAISED - 0.25)
-    inverse = 1 / centre.square()
-    series = 1 + inverse * (1 / 64 - inverse * (19 / 8192 - inverse * (631 / 524288 - inverse * (174317 / 134217728))))
+    centre = once(half + (_SHIFT - 0.25))
+    inverse = once(1 / centre.square())
+    series = torch.full_like(half, _INVERSE_BETA[-1])
+    for c in _INVERSE_BETA[-2::-1]:
+        series = series * inverse + c
     result: Tensor = product * torch.sqrt(centre) * series * (1 / math.sqrt(math.pi))
     return result
 
 
-def _range(power: Tensor, tanh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _range(power: Tensor, tanh: Tensor, fall: float) -> tuple[Tensor, Tensor, Tensor]:
     """The width in units of `cosh`, and the coefficients with which `1 + r^2` grows along it."""
-    growth = expm1(FALL / power)
+    growth = expm1(fall / power)
     width = growth / (torch.sqrt(growth + tanh * tanh) + tanh)
     width = once(width)
     return width, 2 * tanh * width, width * width
@@ -88,7 +92,7 @@ def score_by_df(df: Tensor, tanh2: Tensor) -> Tensor:
 def tail_means(df: Tensor, sech2: Tensor, tanh: Tensor, order: int) -> tuple[Tensor, ...]:
     """The first derivatives by df, at fixed x, of the logarithm of the tail; for df of 40 or more."""
     power = 0.5 * df + 0.5
-    _, linear, square = _range(power, tanh)
+    _, linear, square = _range(power, tanh, FINE.fall)
 
     def terms(node: float | Tensor) -> list[Tensor]:
         growth = node * (linear + node * square)
@@ -98,7 +102,7 @@ def tail_means(df: Tensor, sech2: Tensor, tanh: Tensor, order: int) -> tuple[Ten
         first = [value, value * slope]
         return first if order == 1 else [*first, value * (slope * slope + score_by_df(df, beyond))]
 
-    total, first, *second = weighted_sums(terms, _RULE, df)
+    total, first, *second = weighted_sums(terms, FINE.points, df)
     mean = first / total
     return (mean, *(s / total - mean * mean for s in second))
 
