@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from posterity.infer.graph_passes import simplify
-from posterity.infer.native.library import without_trials
+from posterity.infer.native.header import header_if_it_pays
+from posterity.kernels.native.library import without_trials
 from posterity.runtime import without_validation
 
 
@@ -83,7 +84,8 @@ def compiled(graph: GraphModule, example: Sequence[Tensor]) -> Callable[..., Any
     shapes: list[Any] = [mode.from_tensor(tensor, static_shapes=True) for tensor in example]
     # The callers vouch for their arguments' shapes: Inductor would look at all of them at every call. What a program
     # draws from torch's own generator (dropout) is to be the same numbers as in eager code.
-    with CAPTURING, torch.no_grad(), config.patch(size_asserts=False, fallback_random=True):
+    options = config.patch(size_asserts=False, fallback_random=True)
+    with CAPTURING, torch.no_grad(), options, header_if_it_pays():
         function = without_trials(lambda: inductor(graph, shapes))
 
     def call(*arguments: Tensor) -> Any:

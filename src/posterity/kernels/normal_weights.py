@@ -1,8 +1,8 @@
 """Normal noise, and weights with factorised normal posteriors, by native code: one pass over memory for each.
 
-Torch spends most of a Bayesian network's training step on drawing the noise and on elementwise operations with
-temporary tensors. The operators here take a fifth of that time. They are torch's custom operators, so that graphs hold
-them too; where `suits` says no, there is no compiler, or too little to win, and torch's own operations do the work.
+Torch spends most of what a Bayesian network's training step costs more than an ordinary one on drawing the noise and on
+elementwise operations with temporary tensors; the functions here take less than half of that time. Graphs of
+torch.compile hold them as custom operators. Where `suits` says no, torch's own operations do the work.
 """
 
 import ctypes
@@ -20,15 +20,16 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from posterity.kernels.random import Key, KeyStream, Source, normal
 
-# Elements from which native code is worth its price, which is a second of compiling once on a machine and a look at
-# the disk once a process. The choice goes by size alone, so that the same program takes the same way each time.
+# Elements from which native code is worth its price: a second or two of compiling once on a machine, and loading the
+# library once a process. The choice goes by size alone, so that the same program takes the same way each time.
 WORTHWHILE = 1 << 15
 
 
 def suits(*tensors: Tensor) -> bool:
     """Whether native code takes these: tensors of one shape, of many float32 elements, on the CPU.
 
-    It does in eager code and in graphs of `torch.compile`, not under `torch.func`, and not without a C++ compiler.
+    It does in eager code and in graphs of `torch.compile`, not under `torch.func`, and not without a C++ compiler. The
+    first tensors that are large enough wait for the library to be built, a second or two once on a machine.
     """
     for t in tensors:
         if not _is_large(t.shape, t.dtype, t.device) or not t.is_contiguous() or t.shape != tensors[0].shape:
@@ -87,11 +88,14 @@ def divergence(loc: Tensor, rho: Tensor, prior_loc: Tensor | None, prior_scale: 
     return cast(Tensor, run(loc, rho, prior_loc, prior_scale))
 
 
-# Dynamo takes the answer for a constant: the building cannot be traced.
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def is_available() -> bool:
     """Whether native code can be had on this machine; it is built at the first question."""
     return _functions() is not None
+
+
+# Dynamo cannot trace the building, and takes the answer for a constant. So says torch.compiler.assume_constant_result,
+# which would import the whole of Dynamo here.
+is_available._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _is_large(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> bool:

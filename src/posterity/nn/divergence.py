@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from posterity.kernels import normal_weights
+
 
 def sampled_kl(q: torch.distributions.Distribution, p: torch.distributions.Distribution) -> Tensor:
     """An unbiased estimate of KL(q || p) from one reparameterised draw of every element, summed.
@@ -46,6 +48,10 @@ def normal_kl(pair: NormalPair) -> Tensor:
     Source: Kingma and Welling (2014), appendix B, for a general normal prior.
     """
     loc, rho, prior_loc, prior_scale = pair
+    if prior_scale.numel() == 1 and not prior_scale.requires_grad and prior_scale.device == loc.device:
+        priors = [] if prior_loc is None else [prior_loc]
+        if normal_weights.suits(loc, rho, *priors) and not any(p.requires_grad for p in priors):
+            return normal_weights.divergence(loc, rho, prior_loc, prior_scale)
     scale, shift = F.softplus(rho), loc if prior_loc is None else loc - prior_loc
     if torch.compiler.is_compiling():
         # One sum is one accumulator of the loop that also draws the weights.

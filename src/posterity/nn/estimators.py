@@ -5,11 +5,12 @@ are here, each an exact draw per example from the same q(weights), with less cor
 """
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from posterity.kernels import normal, rademacher
+from posterity.kernels import normal_weights, rademacher
 from posterity.nn.posteriors import Moments
 from posterity.nn.random_module import RandomModule
 from posterity.nn.random_parameter import Slot
@@ -37,11 +38,11 @@ def flipout(module: RandomModule, x: Tensor, apply: Apply, unbatched_dim: int, c
 
     Source: Wen et al. (2018), "Flipout: efficient pseudo-independent weight perturbations on mini-batches".
     """
-    weight, bias = _moments(module, "weight"), _moments(module, "bias")
+    weight, bias = _mean(module, "weight"), _mean(module, "bias")
     slot = module._random["weight"].slot()
     assert weight is not None
     assert slot is not None
-    mean = apply(x, weight.loc, None if bias is None else bias.loc)
+    mean = apply(x, weight, bias)
     sign_in, sign_out = _signs(x, mean, unbatched_dim, channel_dim, slot)
     delta_weight = _perturbation(module, "weight", weight)
     delta_bias = None if bias is None else _perturbation(module, "bias", bias)
@@ -87,7 +88,7 @@ def local(module: RandomModule, x: Tensor, apply: Apply) -> Tensor:
         variance = apply(x * x, weight.variance, None if bias is None else bias.variance)
     copies, slot.draw.copies = slot.draw.copies, 1
     shape = mean.shape if copies == 1 else (copies, *mean.shape)
-    noise = normal(shape, source=slot.draw.source, dtype=mean.dtype, device=mean.device)
+    noise = normal_weights.noise(shape, source=slot.draw.source, dtype=mean.dtype, device=mean.device)
     if torch.is_grad_enabled():
         # sqrt has an infinite slope at zero, where an all-zero input puts the variance of a layer without bias.
         positive = variance > 0
@@ -116,15 +117,22 @@ def _moments(module: RandomModule, name: str) -> Moments | None:
     return None if value is None else Moments(value, torch.zeros_like(value))
 
 
-def _perturbation(module: RandomModule, name: str, moments: Moments) -> Tensor:
+def _mean(module: RandomModule, name: str) -> Tensor | None:
+    """The mean of a parameter: its value where it is not random, None where there is no parameter."""
+    random = module._random.get(name)
+    if random is not None:
+        return random.posterior.mean(random.tensors(module, name))
+    return cast("Tensor | None", getattr(module, name, None))
+
+
+def _perturbation(module: RandomModule, name: str, mean: Tensor) -> Tensor:
     """The parameter's one perturbation of this forward; zero where it is not random."""
-    loc, scale = moments.loc, moments.scale
     random = module._random.get(name)
     slot = None if random is None else random.slot()
-    if slot is None:
-        return scale
+    if random is None or slot is None:
+        return torch.zeros_like(mean)
     if slot.perturbation is None:
-        slot.perturbation = scale * normal(loc.shape, source=slot.draw.source, dtype=loc.dtype, device=loc.device)
+        slot.perturbation = random.perturbation(module, name, slot.draw)
     return slot.perturbation
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from posterity import distributions as dist
-from posterity.kernels import Source, normal
+from posterity.kernels import Source, normal_weights
 from posterity.nn.divergence import NormalPair, normal_kl, sampled_kl
 
 
@@ -75,6 +75,13 @@ class Posterior(ABC):
         """Elementwise mean and scale where the posterior is a factorised normal (what `flipout` and `local` need)."""
         return None
 
+    def perturbation(self, tensors: Mapping[str, Tensor], source: Source = None) -> Tensor:
+        """One draw less the mean, where the posterior is a factorised normal (what `flipout` needs)."""
+        moments = self.moments(tensors)
+        assert moments is not None
+        loc, scale = moments.loc, moments.scale
+        return scale * normal_weights.noise(loc.shape, source=source, dtype=loc.dtype, device=loc.device)
+
     def kl(self, tensors: Mapping[str, Tensor], prior: torch.distributions.Distribution) -> Tensor:
         """KL(q || prior) in nats, summed over elements: closed form where registered, else from one draw."""
         q = self.distribution(tensors)
@@ -121,17 +128,25 @@ class MeanFieldNormal(Posterior):
 
     def draw(self, tensors: Mapping[str, Tensor], source: Source = None) -> Tensor:
         """`loc + softplus(rho) * noise`."""
-        loc = tensors["loc"]
-        noise = normal(loc.shape, source=source, dtype=loc.dtype, device=loc.device)
+        loc, rho = tensors["loc"], tensors["rho"]
+        if "scale" not in tensors and normal_weights.suits(loc, rho):
+            return normal_weights.weights(loc, rho, source)
+        noise = normal_weights.noise(loc.shape, source=source, dtype=loc.dtype, device=loc.device)
         return torch.addcmul(loc, _scale(tensors), noise)
 
-    def noise_like(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """One number for every element of `loc`."""
-        return tensors["loc"]
+    def perturbation(self, tensors: Mapping[str, Tensor], source: Source = None) -> Tensor:
+        """`softplus(rho) * noise`."""
+        if "scale" not in tensors and normal_weights.suits(tensors["rho"]):
+            return normal_weights.weights(None, tensors["rho"], source)
+        return super().perturbation(tensors, source)
+
+    def noise_like(self, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        """One number for every element of `loc`; None where `draw` makes it itself."""
+        return None if normal_weights.suits(tensors["loc"], tensors["rho"]) else tensors["loc"]
 
     def derived(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The scale."""
-        return {"scale": F.softplus(tensors["rho"])}
+        return {"scale": _scale(tensors)}
 
     def mean(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """`loc`."""
@@ -192,8 +207,10 @@ class Delta(Posterior):
 
 
 def _scale(tensors: Mapping[str, Tensor]) -> Tensor:
-    scale = tensors.get("scale")
-    return F.softplus(tensors["rho"]) if scale is None else scale
+    scale, rho = tensors.get("scale"), tensors["rho"]
+    if scale is not None:
+        return scale
+    return normal_weights.softplus(rho) if normal_weights.suits(rho) else F.softplus(rho)
 
 
 # Share of a parameter's natural scale that its posterior starts with.

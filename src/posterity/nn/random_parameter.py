@@ -97,6 +97,12 @@ class RandomParameter:
         frozen = self._frozen_with(tensors)
         return self.posterior.draw(tensors if frozen is None else frozen.tensors, draw.source)
 
+    def perturbation(self, module: nn.Module, name: str, draw: Draw) -> Tensor:
+        """One draw less the posterior's mean, where it is a factorised normal."""
+        tensors = self.tensors(module, name)
+        frozen = self._frozen_with(tensors)
+        return self.posterior.perturbation(tensors if frozen is None else frozen.tensors, draw.source)
+
     def moments(self, module: nn.Module, name: str) -> Moments | None:
         """The posterior's elementwise mean and scale, where it is a factorised normal."""
         tensors = self.tensors(module, name)
