@@ -49,6 +49,19 @@ def test_it_starts_at_zero():
     assert torch.equal(MADE(3, 2)(torch.ones(3)), torch.zeros(3, 2))
 
 
+@pytest.mark.parametrize("order", [None, (3, 1, 0, 2)])
+@pytest.mark.parametrize("hidden", [(), (2,), (9, 7), (7, 2, 5)])
+@pytest.mark.parametrize("context", [0, 2])
+def test_the_outputs_one_by_one_are_those_of_one_pass(order, hidden, context):
+    made = _randomised(MADE(4, 3, hidden, context_features=context, order=order))
+    x = torch.randn(5, 4, dtype=torch.float64)
+    contexts = [torch.randn(5, context, dtype=torch.float64)] if context else []
+    whole, run = made(x, *contexts), made.one_by_one(5, *contexts)
+    for feature in run.order:
+        torch.testing.assert_close(run.outputs(), whole[:, feature])
+        run.add(x[:, feature])
+
+
 def test_an_order_that_is_none_is_refused():
     with pytest.raises(ValueError, match=r"order of MADE must hold each of 0 to 2 once, but is \(0, 0, 1\)"):
         MADE(3, order=(0, 0, 1))

@@ -1,6 +1,7 @@
 """A potential is the model's log joint density on unconstrained space, Jacobians included."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from posterity.handlers import config_enumerate, mask, scale
 from posterity.infer import Potential
 from posterity.infer.capture import can_compile
 from posterity.infer.initialization import init_to_value
+from posterity.kernels import Key
 
 
 def double(*numbers):
@@ -331,3 +333,20 @@ def test_values_of_other_sites_or_shapes_are_refused():
         potential.flatten({"x": torch.zeros(3)})
     with pytest.raises(TypeError, match="must be a program"):
         Potential("model")
+
+
+def test_a_model_that_branches_on_values_warns_once_that_it_is_slow():
+    def branching():
+        z = pt.sample("z", dist.Normal(0.0, 1.0))
+        pt.sample("x", dist.Normal(z if z > 0 else 2 * z, 1.0), obs=torch.tensor(0.5))
+
+    potential = Potential(branching, source=Key(0))
+    points = torch.tensor([[0.5], [-0.5]])
+    with pytest.warns(UserWarning, match="one after the other, which is slow, .* branches on values"):
+        found = potential.log_density(points)
+    assert not potential.vectorized
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = potential.log_density(points)
+    assert torch.equal(found, again)
+    torch.testing.assert_close(found[1], potential.log_density(points[1]))

@@ -1,6 +1,8 @@
 """Sequential Monte Carlo finds the posterior and the evidence; with a fixed schedule the evidence is unbiased."""
 
 import math
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -14,7 +16,7 @@ from posterity.infer.mcmc.gibbs import Gibbs
 from posterity.infer.mcmc.hmc import HMC
 from posterity.infer.mcmc.random_walk_metropolis import RandomWalkMetropolis
 from posterity.infer.sequential_monte_carlo import SMC
-from tests.infer import evidence
+from tests.infer import evidence, killed_runs
 from tests.statistical import FALSE_ALARM, assert_mean, quantile
 
 
@@ -187,6 +189,59 @@ def test_the_next_temperature_leaves_the_wanted_share():
         next_inverse_temperature(torch.full((3,), -math.inf), 0.0, 0.5)
     with pytest.raises(FloatingPointError, match="no step from the prior is small enough"):
         next_inverse_temperature(double(0.0, -1e300, -2e300), 0.5, 0.9)
+
+
+def test_a_killed_run_goes_on_to_the_same_particles(tmp_path):
+    path = tmp_path / "run"
+    command = [sys.executable, "-m", "tests.infer.killed_runs", "smc", str(path)]
+    assert subprocess.run(command, check=False).returncode == -9
+    stages = len(torch.load(path / "state.pt", weights_only=True)["stages"])
+    whole = killed_runs.smc().run(killed_runs.DATA[:3])
+    assert 0 < stages < len(whole.schedule)
+    found = killed_runs.smc(directory=path).run(killed_runs.DATA[:3])
+    again = killed_runs.smc(directory=path).run(killed_runs.DATA[:3])  # there is nothing left to do
+    for one in (found, again):
+        for name in ("unconstrained", "log_evidence", "standard_error", "temperatures", "ess", "acceptance"):
+            assert torch.equal(getattr(one, name), getattr(whole, name)), name
+        assert torch.equal(one.schedule[0].metric[0], whole.schedule[0].metric[0])
+        assert one.schedule[-1].tunings == whole.schedule[-1].tunings
+
+
+def test_a_directory_of_another_run_or_a_damaged_one_is_refused(tmp_path):
+    options = {"num_particles": 20, "num_steps": 2, "directory": tmp_path}
+    smc(conjugate, **options).run(X)
+    with pytest.raises(ValueError, match="SMC: the directory .* holds another run, whose options were"):
+        smc(conjugate, **{**options, "num_particles": 30}).run(X)
+    with pytest.raises(ValueError, match="whose options were"):
+        smc(conjugate, seed=1, **options).run(X)
+    with pytest.raises(ValueError, match="SMC: the directory .* or the log density there was another"):
+        smc(conjugate, **options).run(X + 1)
+    state = tmp_path / "state.pt"
+    state.write_bytes(state.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"SMC: the file .*state.pt.*damaged"):
+        smc(conjugate, **options).run(X)
+    torch.save({"something": 1}, state)
+    with pytest.raises(ValueError, match=r"SMC: the file .*state.pt.*damaged"):
+        smc(conjugate, **options).run(X)
+
+
+@pytest.mark.parametrize("waste_free", [False, True])
+def test_the_summary_takes_particles_as_one_chain(waste_free):
+    found = smc(conjugate, num_particles=1100, num_steps=10, waste_free=waste_free).run(X)
+    assert found.get_samples(group_by_chain=True)["z"].shape == (1, 1100)
+    summary = found.summary()["z"]
+    exact = LAW.mean()
+    assert abs(float(summary["mean"]) - exact) < quantile() * float(summary["mcse_mean"])
+    # Ten steps of a random walk in one dimension hardly forget less than nine tenths; a walk's own points are alike.
+    assert float(summary["ess_bulk"]) > (550 if not waste_free else 100)
+    assert float(summary["ess_bulk"]) < (1500 if not waste_free else 900)
+
+
+def test_particles_go_to_arviz():
+    pytest.importorskip("arviz")
+    data = smc(conjugate, num_particles=20, num_steps=2).run(X).to_arviz()
+    assert sorted(data.groups()) == ["log_likelihood", "observed_data", "posterior"]
+    assert data.posterior["z"].shape == (1, 20)
 
 
 def test_bad_input_is_refused():

@@ -191,3 +191,22 @@ def test_numbers_that_make_no_sense_are_refused():
         find_start(model, num_tries=0)
     with pytest.raises(ValueError, match="num_chains must be at least 1, not 0"):
         initial_values(model, num_chains=0)
+
+
+def test_an_error_about_types_names_the_latent_variables_with_theirs():
+    def model(x):
+        b = pt.sample("b", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
+        pt.sample("y", dist.Normal(x @ b, 1.0))
+
+    with pytest.raises(RuntimeError, match="dtype|scalar type") as caught:
+        find_start(model, (torch.ones(3, 2, dtype=torch.float64),))
+    note = "\n".join(caught.value.__notes__)
+    assert "'b' of torch.float32; the model's arguments are of torch.float64. Give the parameters of the priors" in note
+
+    def other(x):
+        pt.sample("b", dist.Normal(0.0, 1.0))
+        raise RuntimeError("of the model's own")
+
+    with pytest.raises(RuntimeError, match="of the model's own") as caught:
+        find_start(other, (torch.ones(1),))
+    assert not any("the latent variables drawn" in note for note in getattr(caught.value, "__notes__", []))

@@ -37,9 +37,9 @@ def body(width=12):
 
 
 def test_a_known_bimodal_conditional_is_recovered():
-    num = 6000
+    num = 4000
     net = MixtureDensityNetwork(body(20), 20, num_components=4)
-    net.fit(*inverted_sine(num, seed=0), num_epochs=150, lr=1e-2, batch_size=300, seed=0)
+    net.fit(*inverted_sine(num, seed=0), num_epochs=120, lr=2e-2, batch_size=400, seed=0)
     x, t = inverted_sine(4000, seed=1)
     with torch.no_grad():
         excess = true_log_density(x, t) - net(x).log_prob(t)

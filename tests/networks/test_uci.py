@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from posterity import distributions as dist
-from posterity.networks import HeteroscedasticRegressor, MixtureDensityNetwork, QuantileRegressor
+from posterity.networks import HeteroscedasticRegressor, MixtureDensityNetwork, QuantileRegressor, SparseVariationalGP
 from tests.statistical import quantile
 
 FOLDER = Path(os.environ.get("POSTERITY_DATA", Path(__file__).parents[3] / "shared" / "data")) / "uci"
@@ -51,6 +51,18 @@ def test_a_network_states_a_better_density_than_least_squares(name, kind):
         net = kind(body(x.shape[1]), 50, **({"family": "student_t"} if kind is HeteroscedasticRegressor else {}))
         net.fit(x, y, batch_size=32, lr=5e-3, weight_decay=1e-2, num_epochs=200, patience=30, seed=0)
         gains.append(linear_nll(x, y, new_x, new_y) - net.loss(new_x, new_y).item())
+    assert sum(gains) > 0, gains
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_sparse_process_states_a_better_density_than_least_squares(name):
+    pytest.importorskip("gpytorch")
+    gains = []
+    for number in range(2):
+        x, y, new_x, new_y = split(name, number)
+        gp = SparseVariationalGP(x.shape[1])
+        gp.fit(x, y, num_epochs=200, batch_size=500, lr=3e-2, seed=0)
+        gains.append(linear_nll(x, y, new_x, new_y) + gp.distribution(new_x).log_prob(new_y).mean().item())
     assert sum(gains) > 0, gains
 
 

@@ -1,12 +1,13 @@
 """Maps of vectors, entry by entry, as the entries before say."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from posterity.bijectors import constraints
 from posterity.bijectors.base import Bijector
+from posterity.bijectors.made import MADE
 from posterity.bijectors.module_bijector import ModuleBijector
 from posterity.bijectors.transformers import Transformer
 
@@ -14,9 +15,9 @@ from posterity.bijectors.transformers import Transformer
 class Autoregressive(ModuleBijector):
     """Each entry mapped by a bijector whose parameters are a function of the entries of x before it.
 
-    `forward` is one pass through the conditioner; `inverse` takes as many passes as there are features, each for the
-    whole batch. `.inv` has the prices exchanged. (Papamakarios, Pavlakou and Murray 2017, "Masked Autoregressive Flow
-    for Density Estimation", section 3.1.)
+    `forward` is one pass through the conditioner. `inverse` goes from feature to feature: with a `MADE` all of them
+    together are the work of one pass, with another conditioner of as many passes. `.inv` has the prices exchanged.
+    (Papamakarios, Pavlakou and Murray 2017, "Masked Autoregressive Flow for Density Estimation", section 3.1.)
 
     Args:
         features: D, the number of entries.
@@ -95,6 +96,8 @@ class _AutoregressiveAt(Bijector):
         return y, log_det.sum(-1)
 
     def _inverse(self, y: Tensor) -> Tensor:
+        if isinstance(self.layer.conditioner, MADE):
+            return self._one_by_one(y, with_log_det=False)[0]
         x = torch.zeros_like(y)
         # Only what is known already enters the next pass: a value from unfinished parameters could overflow, and
         # times a masked weight of 0 it would be NaN.
@@ -106,12 +109,36 @@ class _AutoregressiveAt(Bijector):
         return self._inverse_and_log_det(y)[1]
 
     def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        if isinstance(self.layer.conditioner, MADE):
+            return self._one_by_one(y, with_log_det=True)
         x = log_dets = torch.zeros_like(y)
         for place in range(self.layer.features):
             known, at_place = self._transform(x)._inverse_and_log_det(y)
             now = self.layer.order == place
             x, log_dets = torch.where(now, known, x), torch.where(now, at_place, log_dets)
         return x, log_dets.sum(-1)
+
+    def _one_by_one(self, y: Tensor, *, with_log_det: bool) -> tuple[Tensor, Tensor]:
+        """Both in one pass of the conditioner; the log-dets are those of y's batch, or zeros."""
+        made, context, features = cast(MADE, self.layer.conditioner), self.context, self.layer.features
+        batch = y.shape[:-1]
+        if context is not None:
+            batch = torch.broadcast_shapes(batch, context.shape[:-1])
+            context = context.expand(*batch, context.shape[-1]).reshape(-1, context.shape[-1])
+        columns = y.expand(*batch, features).reshape(-1, features).unbind(-1)
+        run = made.one_by_one(len(columns[0]), context)
+        found = list(columns)
+        log_dets = []
+        for feature in run.order:
+            transform = self.layer.transformer(run.outputs())
+            if with_log_det:
+                found[feature], log_det = transform._inverse_and_log_det(columns[feature])
+                log_dets.append(log_det)
+            else:
+                found[feature] = transform._inverse(columns[feature])
+            run.add(found[feature])
+        x = torch.stack(found, -1).reshape(*batch, features)
+        return x, torch.stack(log_dets, -1).sum(-1).reshape(batch) if with_log_det else x.new_zeros(())
 
     def _transform(self, x: Tensor) -> Bijector:
         layer = self.layer

@@ -9,7 +9,7 @@ from posterity.bijectors.transformers import AffineTransformer, Transformer
 
 
 class MAF(Flow):
-    """A flow for densities: `inverse`, from data to noise, is one pass, and `forward` as many as there are features.
+    """A flow for densities: `inverse`, from data to noise, is one pass, and `forward` goes from feature to feature.
 
     So `MAF(d)(base).log_prob(data)` is fast and draws are slow; `IAF` has it the other way round. The order of the
     features is reversed from layer to layer. The flow starts as the identity. (Papamakarios, Pavlakou and Murray

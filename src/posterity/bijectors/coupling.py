@@ -71,6 +71,24 @@ class Coupling(ModuleBijector):
     def _at(self, context: Tensor | None) -> Bijector:
         return _CouplingAt(self, context)
 
+    def transform(self, kept: Tensor, changed: Tensor, context: Tensor | None) -> Bijector:
+        """The map of the changed entries that the kept ones and the context say.
+
+        Raises:
+            ValueError: The conditioner's output is of another size.
+        """
+        raw = self.conditioner(kept) if context is None else self.conditioner(kept, context)
+        number = changed.shape[self.dim]
+        expected = number * self.transformer.parameters_per_feature
+        if raw.shape != (*changed.shape[: self.dim], expected, *changed.shape[changed.dim() + self.dim + 1 :]):
+            raise ValueError(
+                f"conditioner of Coupling gave the shape {tuple(raw.shape)} for {tuple(kept.shape)}, but dimension "
+                f"{self.dim} must be of size {expected}: {number} features that change, times "
+                f"{self.transformer.parameters_per_feature} parameters; the other sizes stay."
+            )
+        parameters = raw.unflatten(self.dim, (number, -1))
+        return self.transformer(parameters if self.dim == -1 else parameters.movedim(self.dim, -1))
+
     def _forward_event_shape(self, shape: torch.Size) -> torch.Size:
         if shape[0] != len(self.mask):
             raise ValueError(
@@ -131,16 +149,7 @@ class _CouplingAt(Bijector):
             batch = torch.broadcast_shapes(value.shape[:event], self.context.shape[:-1])
             value = value.expand(*batch, *value.shape[event:])
         kept, changed = value.index_select(layer.dim, layer.kept), value.index_select(layer.dim, layer.changed)
-        raw = layer.conditioner(kept) if self.context is None else layer.conditioner(kept, self.context)
-        expected = layer.changed.numel() * layer.transformer.parameters_per_feature
-        if raw.shape != (*changed.shape[: layer.dim], expected, *changed.shape[changed.dim() + layer.dim + 1 :]):
-            raise ValueError(
-                f"conditioner of Coupling gave the shape {tuple(raw.shape)} for {tuple(kept.shape)}, but dimension "
-                f"{layer.dim} must be of size {expected}: {layer.changed.numel()} features that change, times "
-                f"{layer.transformer.parameters_per_feature} parameters; the other sizes stay."
-            )
-        parameters = raw.unflatten(layer.dim, (layer.changed.numel(), -1)).movedim(layer.dim, -1)
-        return kept, changed, layer.transformer(parameters)
+        return kept, changed, layer.transform(kept, changed, self.context)
 
     def _whole(self, kept: Tensor, changed: Tensor) -> Tensor:
         return torch.cat([kept, changed], self.layer.dim).index_select(self.layer.dim, self.layer.places)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from posterity.bijectors.alternating_couplings import AlternatingCouplings
 from posterity.bijectors.base import Bijector
 from posterity.bijectors.coupling import Coupling
 from posterity.bijectors.flow import Flow
@@ -14,7 +15,7 @@ from posterity.bijectors.trainable import Trainable
 from posterity.bijectors.transformers import AdditiveTransformer, AffineTransformer, SplineTransformer, Transformer
 
 
-class RealNVP(Flow):
+class RealNVP(AlternatingCouplings):
     """Affine coupling layers: one pass in either direction.
 
     Layers keep the even and the odd entries in turn. The flow starts as the identity. (Dinh, Sohl-Dickstein and
@@ -74,7 +75,7 @@ class NICE(Flow):
         super().__init__([*layers, Trainable(_exponential_diagonal, log_scale=torch.zeros(features))])
 
 
-class NeuralSplineFlow(Flow):
+class NeuralSplineFlow(AlternatingCouplings):
     """Coupling layers of rational-quadratic splines: one pass in either direction, and more flexible than `RealNVP`.
 
     Layers keep the even and the odd entries in turn. The flow starts as the identity, and is the identity far
@@ -115,12 +116,12 @@ def _layers(
     hidden_features: Sequence[int],
     context_features: int,
     transformer: Transformer,
-) -> list[Bijector]:
+) -> list[Coupling]:
     if features < 2:
         raise ValueError(f"{owner} needs at least 2 features, one to keep and one to change, but has {features}.")
     if num_layers < 1:
         raise ValueError(f"num_layers of {owner} must be at least 1, but is {num_layers}.")
-    layers: list[Bijector] = []
+    layers: list[Coupling] = []
     for layer in range(num_layers):
         mask = [(i + layer) % 2 == 0 for i in range(features)]
         outputs = (features - sum(mask)) * transformer.parameters_per_feature

@@ -12,6 +12,10 @@ from posterity.bijectors.scale_matvec import require_floating
 
 MIN_SIZE = 1e-3
 MIN_SLOPE = 1e-3
+# Raw slopes are shifted by this, so that 0 means a slope of 1.
+_SLOPE_OF_ZERO = math.log(math.expm1(1 - MIN_SLOPE))
+# Where a square root has a finite gradient.
+_TINY = 1e-30
 
 
 class RationalQuadraticSpline(Bijector):
@@ -19,8 +23,8 @@ class RationalQuadraticSpline(Bijector):
 
     Between two knots it is a quotient of two quadratics, and its slope is continuous everywhere. The parameters are
     unconstrained; where all are 0 the map is the identity. A bin is at least 1e-3 of the interval wide and high, and
-    slopes are at least 1e-3. Both directions are closed formulas of sums of positive terms, so neither a discriminant
-    nor a log-det suffers from cancellation. (Durkan, Bekasov, Murray and Papamakarios 2019, "Neural Spline Flows",
+    slopes are at least 1e-3. Both directions are closed formulas in which neither a discriminant nor a log-det
+    suffers from cancellation. (Durkan, Bekasov, Murray and Papamakarios 2019, "Neural Spline Flows",
     section 3.1; Gregory and Delbourgo 1982.)
 
     Args:
@@ -61,6 +65,7 @@ class RationalQuadraticSpline(Bijector):
             raise ValueError(f"bound of RationalQuadraticSpline must be positive, but is {bound}.")
         self.widths, self.heights, self.slopes = widths, heights, slopes
         self.bound = float(bound)
+        self._bounded: Tensor | None = None
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -83,75 +88,98 @@ class RationalQuadraticSpline(Bijector):
 
     def _forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
         inside, clamped = self._within(x)
-        left, right, width, low, high, height, slope_left, slope_right = self._bin(clamped, at_input=True)
-        before, after = _shares(clamped, left, right, width)
-        slope = height / width
-        # Denominator s + (d_0 + d_1 - 2 s) b a with b + a = 1, as a sum of positive terms.
-        denominator = slope * (before.square() + after.square()) + (slope_left + slope_right) * before * after
-        # From the nearer knot, so that knots are met exactly.
-        up = height * before * (slope * before + slope_left * after) / denominator
-        down = height * after * (slope * after + slope_right * before) / denominator
-        y = torch.where(before < after, low + up, high - down)
+        corner, size, slopes = self._bin(clamped, at_input=True)
+        (left, low), (width, height), (slope_left, slope_right) = (t.unbind(-1) for t in (corner, size, slopes))
+        # By rounding, a value may lie a little outside its bin.
+        slope, before = height / width, ((clamped - left) / width).clamp(0.0, 1.0)
+        after = 1 - before
+        denominator = _denominator(slope, slope_left, slope_right, before * after)
+        share = before * (slope * before + slope_left * after) / denominator
         log_det = _log_slope(slope, slope_left, slope_right, before, after, denominator)
-        return torch.where(inside, y, x), torch.where(inside, log_det, 0.0)
+        return torch.where(inside, low + height * share, x), torch.where(inside, log_det, 0.0)
 
     def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
         inside, clamped = self._within(y)
-        left, right, width, low, high, height, slope_left, slope_right = self._bin(clamped, at_input=False)
-        slope = height / width
-        below, above = _shares(clamped, low, high, height)
+        corner, size, slopes = self._bin(clamped, at_input=False)
+        (left, low), (width, height), (slope_left, slope_right) = (t.unbind(-1) for t in (corner, size, slopes))
+        slope, below = height / width, ((clamped - low) / height).clamp(0.0, 1.0)
+        above = 1 - below
         # Durkan et al., eq. (25) to (29), divided by the bin's height: a = s - b and c = -s t, so that the
         # discriminant b^2 - 4 a c is the sum of squares below, which is positive.
         b = slope_left * above + (2 * slope - slope_right) * below
-        root = ((b - 2 * slope * below).square() + 4 * slope.square() * below * above).sqrt()
+        double = 2 * slope * below
+        root = torch.addcmul((b - double).square(), 2 * double * slope, above).clamp(min=_TINY).sqrt()
         falling = b < 0
-        a = torch.where(falling, slope - b, 1.0)
-        before = torch.where(falling, (root + b.abs()) / (2 * a), 2 * slope * below / (root + b.abs())).clamp(0.0, 1.0)
+        sum_of_both = root + b.abs()
+        before = torch.where(falling, sum_of_both / torch.where(falling, 2 * (slope - b), 1.0), double / sum_of_both)
+        before = before.clamp(0.0, 1.0)
         after = 1 - before
-        x = torch.where(before < after, left + width * before, right - width * after)
-        denominator = slope * (before.square() + after.square()) + (slope_left + slope_right) * before * after
+        denominator = _denominator(slope, slope_left, slope_right, before * after)
         log_det = -_log_slope(slope, slope_left, slope_right, before, after, denominator)
-        return torch.where(inside, x, y), torch.where(inside, log_det, 0.0)
+        return torch.where(inside, left + width * before, y), torch.where(inside, log_det, 0.0)
 
     def _within(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        return value.abs() <= self.bound, value.clamp(-self.bound, self.bound)
+        # The ends are kept as they are, as what lies outside: slopes there are 1.
+        return value.abs() < self.bound, value.clamp(-self.bound, self.bound)
 
-    def _bin(self, value: Tensor, *, at_input: bool) -> list[Tensor]:
-        """Of the bin that holds each value: both ends and the size in x, the same in y, and the slopes at the ends."""
-        widths, heights = _sizes(self.widths, self.bound), _sizes(self.heights, self.bound)
-        across, up = _knots(widths, self.bound), _knots(heights, self.bound)
-        slopes = MIN_SLOPE + F.softplus(self.slopes + math.log(math.expm1(1 - MIN_SLOPE)))
-        slopes = F.pad(slopes, (1, 1), value=1.0)
-        inner = (across if at_input else up)[..., 1:-1]
-        at = (value.unsqueeze(-1) >= inner).sum(-1, keepdim=True)
-        # Sizes as they are: differences of knots would lose digits where a bin is narrow.
-        tables = ((across, 0), (across, 1), (widths, 0), (up, 0), (up, 1), (heights, 0), (slopes, 0), (slopes, 1))
-        return [
-            table.expand(*at.shape[:-1], table.shape[-1]).gather(-1, at + offset).squeeze(-1)
-            for table, offset in tables
-        ]
+    def _bin(self, value: Tensor, *, at_input: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the bin that holds each value: its lower corner, its sizes and the slopes at its ends, `[*batch, 2]` each.
+
+        Sizes are exp(raw) over their sum, as in a softmax; that one would be slow for so few entries. Only those of the
+        bin that is wanted are divided.
+        """
+        raw, bins = self._sizes(), self.widths.shape[-1]
+        weights = raw.exp()
+        ends = weights.cumsum(-1)
+        share = 1 - MIN_SIZE * bins
+        with torch.no_grad():
+            own = ends[..., 0 if at_input else 1, :]
+            steps = torch.arange(1, bins, dtype=own.dtype, device=own.device) * MIN_SIZE
+            inner = torch.addcmul(steps, own[..., :-1], share / own[..., -1:])
+            at = (((value + self.bound) / (2 * self.bound)).unsqueeze(-1) >= inner).sum(-1, keepdim=True)
+        chosen = at.unsqueeze(-2).expand(*at.shape[:-1], 2, 1)
+        weight = _taken(weights, chosen).squeeze(-1)
+        end, total = _taken(ends, torch.cat([chosen, torch.full_like(chosen, bins - 1)], -1)).unbind(-1)
+        factor = 2 * self.bound * share / total
+        size = torch.add(weight * factor, 2 * self.bound * MIN_SIZE)
+        corner = (end - weight) * factor + (at.to(end.dtype) * (2 * self.bound * MIN_SIZE) - self.bound)
+        slopes = _taken(F.pad(self.slopes, (1, 1)), torch.cat([at, at + 1], -1))
+        return corner, size, MIN_SLOPE + F.softplus(slopes + _SLOPE_OF_ZERO)
+
+    def _sizes(self) -> Tensor:
+        """`[*batch, 2, K]`, widths and heights, small enough for exp."""
+        if self._bounded is not None:
+            return self._bounded
+        raw = torch.stack(torch.broadcast_tensors(self.widths, self.heights), -2)
+        return raw - raw.detach().amax(-1, keepdim=True)
 
 
-def _sizes(raw: Tensor, bound: float) -> Tensor:
-    return 2 * bound * (MIN_SIZE + (1 - MIN_SIZE * raw.shape[-1]) * raw.softmax(-1))
+def bounded_spline(parameters: Tensor, num_bins: int, bound: float) -> RationalQuadraticSpline:
+    """The spline of `[*batch, 3 num_bins - 1]` parameters, widths, heights and slopes, of moderate size; unchecked."""
+    spline = RationalQuadraticSpline.__new__(RationalQuadraticSpline)
+    Bijector.__init__(spline)
+    sizes, spline.slopes = parameters.split([2 * num_bins, num_bins - 1], -1)
+    spline._bounded = sizes.unflatten(-1, (2, num_bins))
+    spline.widths, spline.heights = spline._bounded.unbind(-2)
+    spline.bound = bound
+    return spline
 
 
-def _knots(sizes: Tensor, bound: float) -> Tensor:
-    """K + 1 ascending knots, whose ends are -bound and bound exactly."""
-    inner = sizes[..., :-1].cumsum(-1) - bound
-    return F.pad(F.pad(inner, (1, 0), value=-bound), (0, 1), value=bound)
+def _taken(table: Tensor, places: Tensor) -> Tensor:
+    if table.shape[:-1] != places.shape[:-1]:
+        table = table.expand(*places.shape[:-1], table.shape[-1])
+    return table.gather(-1, places)
 
 
-def _shares(value: Tensor, start: Tensor, end: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """The shares of a bin before a value and after it, measured from the nearer end; their sum is 1."""
-    before, after = (value - start) / size, (end - value) / size
-    near = before < after
-    return torch.where(near, before, 1 - after), torch.where(near, 1 - before, after)
+def _denominator(slope: Tensor, slope_left: Tensor, slope_right: Tensor, product: Tensor) -> Tensor:
+    """Of Durkan et al., eq. (19): s + (d_0 + d_1 - 2 s) t (1 - t); the product is 1/4 at most: half of s stays."""
+    return torch.addcmul(slope, torch.sub(slope_left + slope_right, slope, alpha=2), product)
 
 
 def _log_slope(
     slope: Tensor, slope_left: Tensor, slope_right: Tensor, before: Tensor, after: Tensor, denominator: Tensor
 ) -> Tensor:
     """Durkan et al., eq. (22)."""
-    numerator = slope_right * before.square() + 2 * slope * before * after + slope_left * after.square()
-    return 2 * slope.log() + numerator.log() - 2 * denominator.log()
+    ratio = slope / denominator
+    numerator = slope_right * before.square() + 2 * slope * (before * after) + slope_left * after.square()
+    return (ratio.square() * numerator).log()

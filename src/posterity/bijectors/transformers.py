@@ -14,7 +14,7 @@ from torch import Tensor
 from posterity.bijectors import constraints
 from posterity.bijectors.affine import Shift
 from posterity.bijectors.base import Bijector
-from posterity.bijectors.rational_quadratic_spline import RationalQuadraticSpline
+from posterity.bijectors.rational_quadratic_spline import bounded_spline
 
 RAW_BOUND = 5.0
 
@@ -77,16 +77,17 @@ class AffineTransformer:
 
     def __call__(self, parameters: Tensor) -> Bijector:
         """The bijector of `[*batch, 2]` parameters, the shift and the raw logarithm of the scale."""
+        shift, raw = parameters.unbind(-1)
         bend = 2 * self.max_log_scale / math.pi
-        log_scale = bend * (parameters[..., 1] / bend).atan()
-        return _LogScaleAffine(parameters[..., 0], log_scale)
+        return _LogScaleAffine(shift, bend * (raw / bend).atan())
 
 
 @dataclass(frozen=True)
 class SplineTransformer:
     """A `RationalQuadraticSpline` on [-bound, bound]: data should be standardised to lie there.
 
-    Raw parameters are bent into (-5, 5) by tanh, so that no slope becomes so small that float32 cannot invert it.
+    Raw parameters are bent into (-5, 5), by raw / (1 + |raw| / 5), so that no slope becomes so small that float32
+    cannot invert it.
 
     Attributes:
         num_bins: How many bins a spline has.
@@ -110,9 +111,7 @@ class SplineTransformer:
 
     def __call__(self, parameters: Tensor) -> Bijector:
         """The bijector of `[*batch, 3 num_bins - 1]` parameters: widths, heights and slopes."""
-        raw = RAW_BOUND * (parameters / RAW_BOUND).tanh()
-        widths, heights, slopes = raw.split([self.num_bins, self.num_bins, self.num_bins - 1], -1)
-        return RationalQuadraticSpline(widths, heights, slopes, self.bound)
+        return bounded_spline(parameters / (1 + parameters.abs() / RAW_BOUND), self.num_bins, self.bound)
 
 
 class _LogScaleAffine(Bijector):
@@ -136,7 +135,20 @@ class _LogScaleAffine(Bijector):
         return (y - self.shift) * (-self.log_scale).exp()
 
     def _forward_log_det(self, x: Tensor) -> Tensor:
-        return self.log_scale + torch.zeros_like(x)
+        return _as_wide(self.log_scale, x)
 
     def _inverse_log_det(self, y: Tensor) -> Tensor:
-        return -self.log_scale + torch.zeros_like(y)
+        return _as_wide(-self.log_scale, y)
+
+    def _forward_and_log_det(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.addcmul(self.shift, self.log_scale.exp(), x), _as_wide(self.log_scale, x)
+
+    def _inverse_and_log_det(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        log_det = -self.log_scale
+        return (y - self.shift) * log_det.exp(), _as_wide(log_det, y)
+
+
+def _as_wide(value: Tensor, other: Tensor) -> Tensor:
+    if value.shape == other.shape:
+        return value
+    return value.expand(torch.broadcast_shapes(value.shape, other.shape))

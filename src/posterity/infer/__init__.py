@@ -44,7 +44,8 @@ from posterity.infer.pareto_smoothing import pareto_smooth
 from posterity.infer.pathfinder import Pathfinder, PathfinderResult
 from posterity.infer.potential import Potential
 from posterity.infer.predictive import Predictive, log_likelihood
-from posterity.infer.sequential_monte_carlo import SMC, SMCResult
+from posterity.infer.sequential_monte_carlo import SMC
+from posterity.infer.smc_result import SMCResult
 from posterity.infer.stein import SVGD, SVGDResult
 from posterity.infer.stochastic_gradient.cyclical_sgld import CyclicalSGLD
 from posterity.infer.stochastic_gradient.psgld import PSGLD

@@ -1,12 +1,15 @@
 """A model as a function of one flat vector on unconstrained space: what Markov chains and optimisers work on."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # torch does not list it
 from torch.utils import _pytree as pytree
 
 from posterity.bijectors import Bijector, Identity, Independent
@@ -18,6 +21,7 @@ from posterity.infer.initialization import Strategy, init_to_uniform
 from posterity.infer.latent_sites import bijector_of, support_of
 from posterity.infer.run_at_point import Call, KnownModel, RunAtPoint, check_discrete, check_plates
 from posterity.infer.simulation import Program, is_enumerated
+from posterity.infer.singular_matrices import nan_where_singular
 from posterity.infer.start import find_start, initial_values
 from posterity.kernels import Source
 from posterity.ppl import Site
@@ -81,6 +85,8 @@ class Potential:
             raise TypeError(f"model of Potential must be a program to call, not a {type(model).__name__}")
         self.model, self.args, self.kwargs = model, tuple(args), dict(kwargs or {})
         self.vectorized = True
+        # Why points go through the model one by one, as long as nobody has been told.
+        self._untold = ""
         start = find_start(model, self.args, self.kwargs, init=init, source=source)
         self._given = self._held(start.trace)
         self._subsamples = self._taken_by_plates(start.trace)
@@ -144,6 +150,14 @@ class Potential:
             value = self.log_density(point)
             (gradient,) = torch.autograd.grad(value.sum(), point)
         return value.detach(), gradient
+
+    def failure(self, z: Tensor) -> str | None:
+        """What has no factor or inverse at a point `[dim]`, in torch's words; None where all has."""
+        try:
+            self._run(z, RunAtPoint.log_density)
+        except LinAlgError as error:
+            return str(error)
+        return None
 
     def capture(self, example: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """`value_and_grad` as one compiled graph, for points of the example's shape.
@@ -291,20 +305,30 @@ class Potential:
             beside: `[*batch, ...]`.
         """
         if z.dim() == 1:
-            return function(z, *beside)
+            return nan_where_singular(lambda: function(z, *beside))
         batch = z.shape[:-1]
         flat = z.reshape(batch.numel(), self.dim)
         rows = [tensor.reshape(batch.numel(), *tensor.shape[len(batch) :]) for tensor in beside]
         results: _Result | None = None
+
+        def at(*own: Tensor) -> _Result:
+            return nan_where_singular(lambda: function(*own))
+
         if self.vectorized:
             try:
-                results = torch.vmap(function)(flat, *rows)
-            except RuntimeError:
+                results = nan_where_singular(lambda: torch.vmap(function)(flat, *rows))
+            except LinAlgError:
+                raise
+            except RuntimeError as error:
                 # The model's course depends on values, or the error is its own and comes back below.
-                function(flat[0], *(row[0] for row in rows))
+                at(flat[0], *(row[0] for row in rows))
                 self.vectorized = False
+                self._untold = _one_by_one(error)
         if results is None:
-            singles = [pytree.tree_flatten(function(*own)) for own in zip(flat, *rows, strict=True)]
+            if self._untold and len(flat) > 1 and get_proxy_mode() is None:
+                warnings.warn(self._untold, stacklevel=4)
+                self._untold = ""
+            singles = [pytree.tree_flatten(at(*own)) for own in zip(flat, *rows, strict=True)]
             leaves = [torch.stack(together) for together in zip(*(s[0] for s in singles), strict=True)]
             results = pytree.tree_unflatten(leaves, singles[0][1])
         shaped: _Result = pytree.tree_map(lambda leaf: leaf.reshape(batch + leaf.shape[1:]), results)
@@ -362,6 +386,15 @@ class Potential:
         with self._around():
             substitute(self.model, value)(*self.args, **self.kwargs)
         return self.flatten(found)
+
+
+def _one_by_one(error: RuntimeError) -> str:
+    first = (str(error).splitlines() or [""])[0]
+    return (
+        "points are evaluated one after the other, which is slow, since torch.vmap cannot run the model over several: "
+        "it branches on values (an `if` on a tensor, a `.item()`, an indexing by a mask), which torch.where does "
+        f"without, or does what vmap does not know: {first}"
+    )
 
 
 class _Part(NamedTuple):

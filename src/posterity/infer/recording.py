@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from posterity.infer.capture import CAPTURING
+from posterity.infer.native import thin_product
 
 # As in `native/replay.cpp`.
 MOST_ARGUMENTS = 128
@@ -147,6 +148,12 @@ class _Recorder(TorchDispatchMode):
                 handles = [self._handle(tensor) for tensor in (kwargs["out"], *args)]
                 numbers = (float(kwargs.get("beta", 1)), float(kwargs.get("alpha", 1)))
                 self.calls.append(Call(address, kind, tuple(handles), numbers))
+            elif func is thin_product.OPERATOR:
+                thin, wide = args
+                call = thin_product.NativeCall(thin, wide, result)
+                self.kept += [call, thin, wide]
+                self.buffers.append(result)
+                self.calls.append(Call(call.function, KERNEL, call.arguments))
             elif not func.is_view:
                 self._dispatched(func, args, kwargs, result)
         except NotReplayableError as error:

@@ -13,6 +13,7 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from posterity.infer.capture import compiled, traced
+from posterity.infer.native.ahead import build_ahead
 from posterity.infer.native.call_list import CallList, Entry, Move, address_of
 from posterity.infer.recording import MOST_BYTES, NotReplayableError, generated_modules, record
 
@@ -55,6 +56,7 @@ class Replay:
     """
 
     def __init__(self, function: Callable[..., Any], example: Sequence[Tensor], *, is_settled: bool = False) -> None:
+        build_ahead("replay")
         # Of their own, so that their memory stays where it is.
         self.inputs = [tensor.detach() for tensor in example]
         structures: list[pytree.TreeSpec] = []

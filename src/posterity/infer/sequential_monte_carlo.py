@@ -1,8 +1,9 @@
 """Sequential Monte Carlo: particles that are taken from the prior to the posterior through tempered likelihoods."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from posterity.distributions import Distribution
 from posterity.infer.annealing import effective_share, next_inverse_temperature
+from posterity.infer.mcmc.draw_store import Directory, fingerprint
 from posterity.infer.mcmc.first_tuning import first_tuning, is_tuned, target_accept
 from posterity.infer.mcmc.kernel import Kernel
 from posterity.infer.mcmc.metric import DenseMetric, DiagonalMetric, Metric, Preconditioned
@@ -20,6 +22,7 @@ from posterity.infer.prior_draws import prior_draws
 from posterity.infer.prior_program import PriorAndLikelihood
 from posterity.infer.resampling import RESAMPLING, Resampling
 from posterity.infer.simulation import Program
+from posterity.infer.smc_result import SMCResult, Stage
 from posterity.kernels import Key
 from posterity.runtime import Progress
 
@@ -27,50 +30,6 @@ from posterity.runtime import Progress
 _RESAMPLING, _TUNING, _MUTATION = 0, 1, 2
 # A covariance of fewer draws than that many for each dimension is not worth having.
 _DRAWS_FOR_A_DIMENSION = 5
-
-
-class Stage(NamedTuple):
-    """What was settled at one stage.
-
-    Attributes:
-        inverse_temperature: Of the likelihood.
-        metric: The map from the space in which the kernel moved.
-        tunings: What the kernel took at each of its transitions.
-    """
-
-    inverse_temperature: float
-    metric: Metric
-    tunings: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class SMCResult:
-    """What a run of `SMC` gives.
-
-    Attributes:
-        samples: The particles, by site name `[num_particles, ...]`: draws from the posterior, of equal weight.
-        unconstrained: The particles on unconstrained space, `[num_particles, dim]`.
-        log_evidence: The estimate of the log evidence in nats, a scalar.
-        standard_error: Its standard error, where the kernel has moved the particles far from where they were at each
-            stage; where it has not, too small.
-        temperatures: The temperature of each stage, `[num_stages]`; the last one is 1.
-        ess: The effective sample size of the weights at each stage, before resampling, `[num_stages]`.
-        acceptance: The kernel's mean acceptance probability at each stage, `[num_stages]`; NaN for one without.
-        schedule: What was settled on the way, for a run that adapts nothing.
-    """
-
-    samples: dict[str, Tensor]
-    unconstrained: Tensor
-    log_evidence: Tensor
-    standard_error: Tensor
-    temperatures: Tensor
-    ess: Tensor
-    acceptance: Tensor
-    schedule: tuple[Stage, ...]
-
-    def get_samples(self) -> dict[str, Tensor]:
-        """The particles, by site name `[num_particles, ...]`."""
-        return self.samples
 
 
 class SMC:
@@ -100,6 +59,9 @@ class SMC:
         seed: A whole number; None takes one from torch's global generator.
         progress: Whether `run` shows a live line.
         compile: Whether densities run as compiled graphs. `"auto"`: where `num_steps` is at least 400.
+        directory: A folder for the state after each stage, so that a run that was stopped, however, goes on to the same
+            particles when it is started again. A folder of another run, by its options, its first particles or the
+            likelihood there, is refused. None: nothing is written.
 
     Raises:
         TypeError: An argument is not of its kind.
@@ -135,6 +97,7 @@ class SMC:
         seed: int | None = None,
         progress: bool = True,
         compile: bool | Literal["auto"] = "auto",  # noqa: A002  # the name that drivers share
+        directory: str | os.PathLike[str] | None = None,
     ) -> None:
         self.model = _program(model, log_likelihood, prior)
         if isinstance(kernel, Kernel) or not callable(kernel):
@@ -172,6 +135,8 @@ class SMC:
         self.resampling, self.waste_free, self.schedule = resampling, waste_free, schedule
         self.progress, self.compile = progress, compile
         self.seed = int(torch.randint(2**62, ())) if seed is None else seed
+        self._given_seed = seed
+        self.path = None if directory is None else Path(directory)
 
     @torch.no_grad()
     def run(self, *args: Any, **kwargs: Any) -> SMCResult:
@@ -188,42 +153,67 @@ class SMC:
             ValueError: The model is none that `Potential` takes.
             FloatingPointError: A draw from the prior is at the edge of its support, or none of them has a likelihood.
         """
+        directory = None if self.path is None else Directory(self.path, driver="SMC")
+        saved = None if directory is None else directory.saved_run(self._options(), self._given_seed)
+        self.seed = self.seed if saved is None else saved["seed"]
         key = Key(self.seed)
         potential = Potential(self.model, args, kwargs, source=key)
         worth = self.compile is True or (self.compile == "auto" and self.num_steps >= 400 and potential.vectorized)
         parts: InTwoParts = CompiledParts(potential) if worth else potential
         z = prior_draws(potential, self.num_particles, self.seed)
-        particles = _Particles(z, *_likelihood(parts, z), self.num_particles)
-        stages: list[Stage] = []
-        terms: list[_Weighing] = []
-        rates: list[Tensor] = []
-        beta, tuning = 0.0, None
+        run = _Run(_Particles(z, *_likelihood(parts, z), self.num_particles), [], [], [])
+        start = {"point": z, "log_likelihood": run.particles.energy}
+        if directory is not None:
+            directory.check_start(saved, start)
+        if saved is not None:
+            run = _restored(saved, self._tuning_type(potential, z, key))
         with Progress("SMC", enabled=self.progress) as line:
-            while beta < 1:
-                own = key.fold_in(len(stages))
-                planned = None if self.schedule is None else self.schedule[len(stages)]
-                after = self._next(particles, beta) if planned is None else planned.inverse_temperature
-                log_weights = (after - beta) * particles.energy
-                terms.append(_weighed(log_weights, particles.num_groups))
-                metric = _metric_of(particles.z, log_weights) if planned is None else planned.metric
-                particles, rate, tunings = self._moved(
-                    parts, particles, log_weights, after, metric, tuning, planned, own
-                )
-                beta, tuning = after, tunings[-1]
-                stages.append(Stage(beta, metric, tunings))
-                rates.append(rate)
-                line.update(temperature=1 / beta, ess=terms[-1].ess, acceptance=rate)
-        temperatures = z.new_tensor([1 / stage.inverse_temperature for stage in stages])
+            while run.beta < 1:
+                run = self._advanced(parts, run, key.fold_in(len(run.stages)))
+                line.update(temperature=1 / run.beta, ess=run.terms[-1].ess, acceptance=run.rates[-1])
+                if directory is not None:
+                    own = {"fingerprint": fingerprint({**self._options(), "seed": self.seed}), "seed": self.seed}
+                    directory.save_state({**own, "start": start, **_as_plain(run)})
         return SMCResult(
-            potential.constrain(particles.z),
-            particles.z,
-            torch.stack([term.log_mean for term in terms]).sum(),
-            torch.stack([term.relative_variance for term in terms]).sum().sqrt(),
-            temperatures,
-            torch.stack([term.ess for term in terms]),
-            torch.stack(rates),
-            tuple(stages),
+            potential.constrain(run.particles.z),
+            run.particles.z,
+            torch.stack([term.log_mean for term in run.terms]).sum(),
+            torch.stack([term.relative_variance for term in run.terms]).sum().sqrt(),
+            z.new_tensor([1 / stage.inverse_temperature for stage in run.stages]),
+            torch.stack([term.ess for term in run.terms]),
+            torch.stack(run.rates),
+            tuple(run.stages),
+            self.model,
+            args,
+            kwargs,
         )
+
+    def _options(self) -> dict[str, Any]:
+        """What must be the same for a run to go on."""
+        own = {name: getattr(self, name) for name in ("num_particles", "num_steps", "target_ess", "resampling")}
+        options = {n: v for n, v in vars(self.kernel).items() if isinstance(v, bool | int | float | str | None)}
+        planned = None if self.schedule is None else [stage.inverse_temperature for stage in self.schedule]
+        own |= {"waste_free": self.waste_free, "schedule": planned}
+        return {"method": "SMC", "kernel": type(self.kernel).__name__, **options, **own}
+
+    def _tuning_type(self, parts: Potential, z: Tensor, key: Key) -> type[Any]:
+        """What the kernel's tunings are."""
+        if self.schedule is not None:
+            return type(self.schedule[0].tunings[0])
+        return type(first_tuning(self.kernel, Tempered(parts, z.new_tensor(1.0)), z[:1], key.fold_in(torch.arange(1))))
+
+    def _advanced(self, parts: InTwoParts, run: "_Run", key: Key) -> "_Run":
+        """One stage more."""
+        planned = None if self.schedule is None else self.schedule[len(run.stages)]
+        particles = run.particles
+        after = self._next(particles, run.beta) if planned is None else planned.inverse_temperature
+        log_weights = (after - run.beta) * particles.energy
+        term = _weighed(log_weights, particles.num_groups)
+        metric = _metric_of(particles.z, log_weights) if planned is None else planned.metric
+        tuning = run.stages[-1].tunings[-1] if run.stages else None
+        moved, rate, tunings = self._moved(parts, particles, log_weights, after, metric, tuning, planned, key)
+        stages = [*run.stages, Stage(after, metric, tunings)]
+        return _Run(moved, stages, [*run.terms, term], [*run.rates, rate])
 
     def _next(self, particles: "_Particles", beta: float) -> float:
         return next_inverse_temperature(particles.energy, beta, self.target_ess)
@@ -261,7 +251,8 @@ class SMC:
                 factor = (rates[-1] - target_accept(self.kernel)).exp()
                 tuning = tuning._replace(step_size=tuning.step_size * factor)
             points.append(state.position)
-        u = torch.cat(points) if self.waste_free else points[-1]
+        # The points of a chain follow each other.
+        u = torch.stack(points, 1).flatten(0, 1) if self.waste_free else points[-1]
         z = metric.forward(u)
         moved = _Particles(z, *_likelihood(parts, z), number)
         return moved, torch.stack(rates).mean(), tuple(tunings)
@@ -275,6 +266,20 @@ class _Particles(NamedTuple):
     num_groups: int
 
 
+class _Run(NamedTuple):
+    """How far a run has come: its particles, and what each stage was like."""
+
+    particles: _Particles
+    stages: list[Stage]
+    terms: "list[_Weighing]"
+    rates: list[Tensor]
+
+    @property
+    def beta(self) -> float:
+        """The inverse temperature that it has reached."""
+        return self.stages[-1].inverse_temperature if self.stages else 0.0
+
+
 class _Weighing(NamedTuple):
     """What is known of the weights of a stage: the logarithm of their mean, how far it is off, and their ESS."""
 
@@ -283,11 +288,39 @@ class _Weighing(NamedTuple):
     ess: Tensor
 
 
+def _as_plain(run: _Run) -> dict[str, Any]:
+    """A run as tensors and numbers in lists, which a file takes without code."""
+    stages = [
+        {
+            "inverse_temperature": stage.inverse_temperature,
+            "is_dense": isinstance(stage.metric, DenseMetric),
+            "metric": list(stage.metric),  # type: ignore[call-overload]  # a metric is a tuple of tensors
+            "tunings": [list(tuning) for tuning in stage.tunings],
+        }
+        for stage in run.stages
+    ]
+    terms = [list(term) for term in run.terms]
+    return {"particles": list(run.particles), "stages": stages, "terms": terms, "rates": run.rates}
+
+
+def _restored(saved: Mapping[str, Any], tuning: type[Any]) -> _Run:
+    stages = [
+        Stage(
+            stage["inverse_temperature"],
+            (DenseMetric if stage["is_dense"] else DiagonalMetric)(*stage["metric"]),
+            tuple(tuning(*parts) for parts in stage["tunings"]),
+        )
+        for stage in saved["stages"]
+    ]
+    terms = [_Weighing(*parts) for parts in saved["terms"]]
+    return _Run(_Particles(*saved["particles"]), stages, terms, list(saved["rates"]))
+
+
 def _weighed(log_weights: Tensor, num_groups: int) -> _Weighing:
     log_weights = log_weights.double()
     number = len(log_weights)
     log_mean = log_weights.logsumexp(0) - math.log(number)
-    groups = (log_weights - log_mean).exp().reshape(-1, num_groups).mean(0)
+    groups = (log_weights - log_mean).exp().reshape(num_groups, -1).mean(1)
     return _Weighing(log_mean, groups.var() / num_groups, number * effective_share(log_weights))
 
 

@@ -1,6 +1,7 @@
 """Where inference starts: a value for each latent variable at which the model's log density is finite."""
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple, Protocol
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # torch does not list it
+from torch.utils import _pytree as pytree
 
 from posterity.handlers import Trace, block, seed, trace
 from posterity.infer.initialization import Strategy, init_to_median, init_to_uniform
@@ -60,7 +62,8 @@ def find_start(
 
     Raises:
         ValueError: No run had a finite log density, or the strategy's value does not fit its site. An error of the
-            model's own that comes back unchanged, and is about no value, is raised as it is.
+            model's own that comes back unchanged, and is about no value, is raised as it is; one about tensors of
+            different types gets a note that names the latent variables with theirs.
 
     Example:
         >>> import posterity as pt
@@ -89,6 +92,10 @@ def find_start(
             if str(error) == complaint and (_same(before, values.unconstrained) or not _is_of_values(error, run, init)):
                 raise
             complaint = str(error)
+        except RuntimeError as error:
+            if _ABOUT_TYPES.search(str(error)):
+                error.add_note(_types(values.unconstrained, args, kwargs or {}))
+            raise
         else:
             problem = _problem(found, values.unconstrained)
             if problem is None:
@@ -157,6 +164,21 @@ def initial_values(
 
 
 _ADVICE = "start at values that are possible, init=init_to_value(values={...}), or correct the model or its data"
+
+
+# Torch's words where two tensors differ in their type.
+_ABOUT_TYPES = re.compile(r"same dtype|scalar type|dtypes? to match|dtype mismatch")
+
+
+def _types(values: Mapping[str, Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """Of which types the model's tensors are."""
+    latents = ", ".join(f"{name!r} of {value.dtype}" for name, value in values.items()) or "none"
+    given = {str(leaf.dtype) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+    return (
+        f"the latent variables drawn until then are {latents}; the model's arguments are of "
+        f"{', '.join(sorted(given)) or 'no tensors'}. Give the parameters of the priors the type of the data, such as "
+        "Normal(torch.zeros((), dtype=torch.float64), 1.0), or convert the data"
+    )
 
 
 class _From(Handler):

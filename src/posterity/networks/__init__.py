@@ -2,6 +2,7 @@
 
 from posterity.networks.bayesian_rnn import BayesianRNN
 from posterity.networks.conditional_vae import ConditionalVAE
+from posterity.networks.deep_markov_model import DeepMarkovModel
 from posterity.networks.fitting import FitResult, fit_by_epochs
 from posterity.networks.flows import MAF, FlowFit, NeuralSpline, NormalizingFlow, RealNVP
 from posterity.networks.heteroscedastic import HeteroscedasticRegressor
@@ -17,6 +18,7 @@ from posterity.networks.latent_priors import LatentPrior, MixturePrior, VampPrio
 from posterity.networks.likelihoods import DiscretizedLogisticLikelihood, Likelihood
 from posterity.networks.mixture_density import MixtureDensityNetwork
 from posterity.networks.quantile_regression import QuantileRegressor
+from posterity.networks.sparse_gp import SparseVariationalGP
 from posterity.networks.vae import VAE
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "BernoulliFamily",
     "CategoricalFamily",
     "ConditionalVAE",
+    "DeepMarkovModel",
     "DiscretizedLogisticLikelihood",
     "FitResult",
     "FlowFit",
@@ -42,6 +45,7 @@ __all__ = [
     "RealNVP",
     "RelaxedBernoulliFamily",
     "RelaxedCategoricalFamily",
+    "SparseVariationalGP",
     "VampPrior",
     "fit_by_epochs",
 ]

@@ -153,8 +153,8 @@ class ConditionalVAE(VAE):
             return super()._quick_bound(x, y, objective, generator)
         if objective is not None and not isinstance(objective, ELBO):
             raise ValueError(
-                f"ConditionalVAE: labels that may be missing are summed out, which {type(objective).__name__} does not do "
-                "for each datum: use ELBO"
+                f"ConditionalVAE: labels that may be missing are summed out, which {type(objective).__name__} does not "
+                "do for each datum: use ELBO"
             )
         if objective is not None and objective.sticking_the_landing:
             return None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from posterity.networks.regressor import Regressor, check_count, inverse_softplus
 from posterity.nn import random_parameters
+from posterity.runtime import eval_mode
 
 
 class QuantileRegressor(Regressor):
@@ -109,14 +110,9 @@ class QuantileRegressor(Regressor):
             ValueError: if a level was not trained.
         """
         index = [self._index(level) for level in (self.quantiles if quantiles is None else quantiles)]
-        modes = [(m, m.training) for m in self.modules()]
-        self.eval()
-        try:
+        with eval_mode(self):
             found: Tensor = self(x)[..., index]
-            return found
-        finally:
-            for module, mode in modes:
-                module.training = mode
+        return found
 
     def predict_interval(self, x: Tensor, coverage: float = 0.9) -> tuple[Tensor, Tensor]:
         """The central interval that is to hold a target with probability `coverage`.

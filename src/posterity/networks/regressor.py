@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from posterity.networks.fitting import FitResult, check_fit_arguments, fit_by_ep
 from posterity.networks.standardization import Standardization
 from posterity.nn import random_parameters
 from posterity.prediction import elbo_loss
-from posterity.runtime import validation_enabled
+from posterity.runtime import eval_mode, validation_enabled
 
 
 class Regressor(nn.Module, ABC):
@@ -22,19 +23,21 @@ class Regressor(nn.Module, ABC):
         body: any module that gives features `[batch, in_features]`.
         in_features: the width of those features.
         out_features: targets are vectors `[batch, out_features]`; None: single numbers, `[batch]`.
-        num_outputs: the head's outputs.
+        num_outputs: the head's outputs; 0: no head.
 
     Raises:
         TypeError: if `body` is not a module.
         ValueError: if a width is not positive, or the body's does not fit where that can be tried out.
     """
 
+    head: Any
+
     def __init__(self, body: nn.Module, in_features: int, out_features: int | None, num_outputs: int) -> None:
         super().__init__()
         check_body(type(self).__name__, body, in_features)
         self.in_features, self.out_features = in_features, out_features
         self.body = body
-        self.head = nn.Linear(in_features, num_outputs)
+        self.head = nn.Linear(in_features, num_outputs) if num_outputs else nn.Identity()
         self.inputs = Standardization()
         self.targets = Standardization()
 
@@ -100,14 +103,9 @@ class Regressor(nn.Module, ABC):
             if x.is_floating_point():
                 self.inputs.measure(data[0])
             self.targets.measure(data[1])
-        is_random = next(random_parameters(self), None) is not None
-        size = len(data[0])
-
-        def bound(x: Tensor, y: Tensor) -> Tensor:
-            return elbo_loss(self, self.loss(x, y), size)
-
+        self._begin(data[0])
         return fit_by_epochs(
-            self, bound if is_random else self.loss, data, held_out, validation_loss=self.loss, num_epochs=num_epochs,
+            self, self._training_loss(len(data[0])), data, held_out, validation_loss=self.loss, num_epochs=num_epochs,
             batch_size=batch_size, lr=lr, weight_decay=weight_decay, clip_norm=clip_norm, patience=patience, seed=seed,
             progress=progress,
         )  # fmt: skip
@@ -124,6 +122,15 @@ class Regressor(nn.Module, ABC):
 
     def _check_fit(self) -> None:
         """Refuse what cannot be fitted."""
+
+    def _begin(self, x: Tensor) -> None:
+        """What depends on the training inputs, once the units are known."""
+
+    def _training_loss(self, num_data: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """What is minimised: the loss, or the bound where weights are random."""
+        if next(random_parameters(self), None) is None:
+            return self.loss
+        return lambda x, y: elbo_loss(self, self.loss(x, y), num_data)
 
     def _checked(self, x: Any, y: Any) -> tuple[Tensor, Tensor]:
         """Inputs, and targets in the shape that the network's own outputs have."""
@@ -177,16 +184,11 @@ def check_body(owner: str, body: Any, in_features: Any) -> None:
     if not isinstance(first, nn.Linear) or any(is_lazy(p) for p in body.parameters()):
         return
     like = next(first.parameters())
-    modes = [(m, m.training) for m in body.modules()]
-    body.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), eval_mode(body):
             features = body(like.new_zeros(2, first.in_features))
     except RuntimeError:
         return  # it takes something else than vectors, which its first call will tell
-    finally:
-        for module, mode in modes:
-            module.training = mode
     check_features(owner, features, in_features)
 
 

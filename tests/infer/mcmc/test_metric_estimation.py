@@ -76,3 +76,59 @@ def test_a_low_rank_metric_finds_the_correlated_plane():
     whitened = torch.linalg.solve(covariance.expand(2, 3, 3), covariance_of(found))
     eigenvalues = torch.linalg.eigvals(whitened).real
     assert (eigenvalues.amax(-1) / eigenvalues.amin(-1)).max() < 2.2
+
+
+def condition(metric, covariance):
+    """The largest standard deviation of whitened draws over the smallest."""
+    dim = len(covariance)
+    basis = torch.eye(dim, dtype=torch.float64).unsqueeze(1)
+    factor = metric.forward(basis)[:, 0].T
+    values = torch.linalg.svdvals(torch.linalg.solve(factor, torch.linalg.cholesky(covariance)))
+    return float(values[0] / values[-1])
+
+
+def hundred_dimensional(rho, number):
+    places = torch.arange(100, dtype=torch.float64)
+    sd = torch.logspace(-1, 1, 100, dtype=torch.float64)
+    covariance = sd.unsqueeze(-1) * rho ** (places.unsqueeze(-1) - places).abs() * sd
+    noise = torch.randn(1, number, 100, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+    draws = noise @ torch.linalg.cholesky(covariance).T
+    return covariance, draws, -draws @ torch.linalg.inv(covariance)
+
+
+@pytest.mark.parametrize("kind", ["dense", "low_rank"])
+@pytest.mark.parametrize("number", [10, 33, 75])
+@pytest.mark.parametrize("rho", [0.0, 0.9])
+def test_a_window_shorter_than_the_dimension_makes_nothing_worse_than_a_diagonal_metric(kind, number, rho):
+    covariance, draws, gradients = hundred_dimensional(rho, number)
+    found, diagonal = (
+        condition(estimate(unit_metric(k, draws[:, 0]), draws, gradients), covariance) for k in (kind, "diagonal")
+    )
+    assert found < diagonal + 1e-6
+    if rho == 0:
+        assert found == pytest.approx(1.0)
+
+
+def test_gradients_make_a_dense_metric_exact_but_for_its_regularisation_once_there_are_more_draws_than_dimensions():
+    covariance, draws, gradients = hundred_dimensional(0.9, 170)
+    metric = unit_metric("dense", draws[:, 0])
+    for _ in range(3):  # the windows after the first one begin where it ended
+        whitened = metric.inverse(draws.transpose(0, 1)).transpose(0, 1)
+        slopes = metric.transpose(gradients.transpose(0, 1)).transpose(0, 1)
+        metric = estimate(metric, whitened, slopes)
+    assert condition(metric, covariance) < 1 + 5 / (5 + 170)
+
+
+def test_without_gradients_a_short_window_leaves_a_dense_metric_nearly_diagonal():
+    covariance, draws, _ = hundred_dimensional(0.0, 20)
+    found = estimate(unit_metric("dense", draws[:, 0]), draws, None)
+    diagonal = estimate(unit_metric("diagonal", draws[:, 0]), draws, None)
+    assert condition(found, covariance) < 1.5 * condition(diagonal, covariance)
+
+
+@pytest.mark.parametrize("kind", ["dense", "low_rank"])
+def test_a_window_with_a_gradient_that_is_not_finite_leaves_a_usable_metric(kind):
+    _, draws, gradients = correlated(50)
+    gradients[0, 3, 1] = torch.nan
+    found = estimate(unit_metric(kind, draws[:, 0]), draws, gradients)
+    assert all(part.isfinite().all() for part in found)

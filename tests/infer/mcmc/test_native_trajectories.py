@@ -80,8 +80,8 @@ def test_exact_draws_stay_exact(name, dtype):
 
 def test_a_target_that_cannot_be_replayed_is_called():
     def log_density(z):
-        factor = torch.linalg.cholesky(torch.eye(2, dtype=z.dtype) * (1 + z[..., :1, None].square()))
-        return -factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) - 0.5 * z.square().sum(-1)
+        values = torch.linalg.eigvalsh(torch.eye(2, dtype=z.dtype) * (1 + z[..., :1, None].square()))
+        return -0.5 * values.log().sum(-1) - 0.5 * z.square().sum(-1)
 
     target, point = LogDensity(log_density, 2, batched=True), Banana.draw(3)
     kernel = NUTS(log_density=log_density)

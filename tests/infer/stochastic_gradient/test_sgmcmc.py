@@ -1,5 +1,7 @@
 """The driver: draws from posteriors over minibatches, the same ones however it is run."""
 
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -11,6 +13,7 @@ from posterity import distributions as dist
 from posterity.infer.capture import can_compile
 from posterity.infer.initialization import init_to_sample
 from posterity.infer.stochastic_gradient import PSGLD, SGHMC, SGLD, SGMCMC, SGNHT, CyclicalSGLD
+from tests.infer import killed_runs
 from tests.statistical import assert_mean, assert_normal_variance
 
 ZERO = torch.zeros((), dtype=torch.float64)
@@ -296,3 +299,77 @@ def test_there_is_nothing_before_a_run():
     for ask in (mcmc.get_samples, mcmc.get_extra_fields, mcmc.state_dict):
         with pytest.raises(RuntimeError, match="there are no draws before a run"):
             ask()
+
+
+def test_a_killed_run_goes_on_to_the_same_draws(tmp_path):
+    path = tmp_path / "run"
+    command = [sys.executable, "-m", "tests.infer.killed_runs", "sgmcmc", str(path)]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert len(list(path.glob("sample-*.safetensors"))) == 2
+    resumed, whole = killed_runs.sgmcmc(directory=path), killed_runs.sgmcmc()
+    resumed.run(killed_runs.DATA)
+    whole.run(killed_runs.DATA)
+    assert torch.equal(resumed.get_samples()["loc"], whole.get_samples()["loc"])
+    for name, value in whole.get_extra_fields().items():
+        assert torch.equal(resumed.get_extra_fields()[name], value)
+    # A longer run goes on from the end.
+    longer = killed_runs.sgmcmc(num_samples=3100, directory=path)
+    longer.run(killed_runs.DATA)
+    draws = longer.get_samples(group_by_chain=True)["loc"]
+    assert torch.equal(draws[:, :3000], whole.get_samples(group_by_chain=True)["loc"])
+
+
+def test_a_run_over_batches_goes_on_in_a_directory(tmp_path):
+    batches = [DATA[:3], DATA[3:6], DATA[6:]]
+    options = {"num_warmup": 2, "thin": 1, "progress": False, "num_chains": 2, "seed": 1}
+    whole = SGMCMC(SGHMC(batched, step_size=0.01), num_samples=10, **options)
+    whole.run_epochs(4, batches)
+    for number in (5, 10):
+        own = SGMCMC(SGHMC(batched, step_size=0.01), num_samples=number, directory=tmp_path, **options)
+        own.run_epochs(4, batches)
+    assert torch.equal(own.get_samples()["loc"], whole.get_samples()["loc"])
+
+
+def test_a_directory_of_another_run_or_a_damaged_one_is_refused(tmp_path):
+    kernel = SGLD(model, step_size=0.01)
+    drawn(kernel, directory=tmp_path)
+    for other, options in ((kernel, {"seed": 6}), (kernel, {"thin": 2}), (SGLD(model, step_size=0.02), {})):
+        with pytest.raises(ValueError, match="SGMCMC: the directory .* holds another run, whose options were"):
+            drawn(other, directory=tmp_path, **options)
+    with pytest.raises(ValueError, match="SGMCMC: the directory .* or the log density there was another"):
+        drawn(kernel, data=DATA + 1, directory=tmp_path)
+    with pytest.raises(ValueError, match="its chains started at other points"):
+        drawn(kernel, directory=tmp_path, initial_values={"loc": ZERO[None] + 3})
+    block = tmp_path / "sample-000000.safetensors"
+    block.write_bytes(block.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"SGMCMC: the file .*sample-000000.safetensors.*damaged"):
+        drawn(kernel, directory=tmp_path)
+    (tmp_path / "state.pt").write_bytes(b"no state")
+    with pytest.raises(ValueError, match=r"SGMCMC: the file .*state.pt.*damaged"):
+        drawn(kernel, directory=tmp_path)
+
+
+def test_the_summary_and_arviz_have_all_chains():
+    mcmc = drawn(SGHMC(model, step_size=0.01), num_chains=3)
+    summary = mcmc.summary()
+    assert (summary.num_chains, summary.num_draws) == (3, 10)
+    torch.testing.assert_close(summary["loc"]["mean"], mcmc.get_samples()["loc"].mean())
+    pytest.importorskip("arviz")
+    data = mcmc.to_arviz()
+    assert data.posterior["loc"].shape == (3, 10)
+    assert "gradient_norm" in data.sample_stats
+    assert "log_likelihood" in mcmc.to_arviz(model=batched, args=(DATA,)).groups()
+
+
+@pytest.mark.skipif(not can_compile(), reason="there is no C++ compiler")
+def test_steps_that_are_replayed_many_at_once_are_those_of_eager_code():
+    """More steps than the random numbers are made for at once, and draws that are kept between."""
+    options = {"num_chains": 2, "num_warmup": 5, "num_samples": 60, "thin": 3}
+    compiled, eager = (drawn(SGNHT(model, step_size=0.01), compile=mode, **options) for mode in (True, False))
+    draws = [run.get_samples(group_by_chain=True)["loc"] for run in (compiled, eager)]
+    torch.testing.assert_close(draws[0][:, :3], draws[1][:, :3], rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(*draws, rtol=1e-4, atol=1e-4)
+    fields = [run.get_extra_fields() for run in (compiled, eager)]
+    for name, values in fields[1].items():
+        assert fields[0][name].shape == values.shape == (120,), name
+    torch.testing.assert_close(fields[0]["step_size"], fields[1]["step_size"])

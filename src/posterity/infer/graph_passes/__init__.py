@@ -14,6 +14,7 @@ from posterity.infer.graph_passes.fills import detach_fills
 from posterity.infer.graph_passes.log_sigmoid import expand_log_sigmoid
 from posterity.infer.graph_passes.products import lay_out_products
 from posterity.infer.graph_passes.selections import drop_selections
+from posterity.infer.graph_passes.thin_products import thin_products
 from posterity.infer.graph_passes.views import relax_views
 
 __all__ = ["simplify"]
@@ -45,6 +46,7 @@ def simplify(graph: GraphModule, example: Sequence[Tensor]) -> None:
     if may_lay_out:
         drop_selections(graph)
         lay_out_products(graph)
+        thin_products(graph)
     graph.graph.eliminate_dead_code()
     graph.delete_all_unused_submodules()
     graph.recompile()

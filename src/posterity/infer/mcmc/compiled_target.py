@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from posterity.infer.mcmc.mixed_potential import MixedPotential
 from posterity.infer.mcmc.target import Target
 from posterity.infer.replay import Replay
 
@@ -12,6 +13,8 @@ class CompiledTarget:
     Args:
         target: What is compiled.
         example: Points `[num_chains, dim]`.
+        choices: Of a `MixedPotential`: what its discrete variables are, `[num_chains, num_choices]`. The graph takes
+            them as its second input; the methods of a target go by these here.
 
     Attributes:
         evaluation: The graph.
@@ -20,17 +23,22 @@ class CompiledTarget:
         CaptureError: The target's course depends on values.
     """
 
-    def __init__(self, target: Target, example: Tensor) -> None:
+    def __init__(self, target: Target, example: Tensor, choices: Tensor | None = None) -> None:
         self._target = target
-        point = example.detach().clone().contiguous()
-        # make_fx counts the arguments of a function
+        self._given = [] if choices is None else [choices]
+        inputs = [part.detach().clone().contiguous() for part in (example, *self._given)]
 
-        def evaluate(z: Tensor) -> tuple[Tensor, Tensor]:
+        # make_fx counts the arguments of a function
+        def evaluate(z: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+            own = target
+            if given:
+                assert isinstance(target, MixedPotential)
+                own = target.given(*given)
             # Data of another type than the points make a log density of another type; native code reads one.
-            value, gradient = target.value_and_grad(z)
+            value, gradient = own.value_and_grad(z)
             return value.to(z.dtype), gradient.to(z.dtype)
 
-        self.evaluation = Replay(evaluate, [point], is_settled=True)
+        self.evaluation = Replay(evaluate, inputs, is_settled=True)
 
     @property
     def dim(self) -> int:
@@ -46,7 +54,13 @@ class CompiledTarget:
         point = self.evaluation.inputs[0]
         if z.shape != point.shape or z.dtype != point.dtype:
             return self._target.value_and_grad(z)
-        point.copy_(z)
+        value, gradient = self.at(z, *self._given)
+        return value.clone(), gradient.clone()
+
+    def at(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The log density and its gradient for inputs of the graph; the next call overwrites them."""
+        for static, value in zip(self.evaluation.inputs, inputs, strict=True):
+            static.copy_(value)
         self.evaluation()
         value, gradient = self.evaluation.outputs
-        return value.clone(), gradient.clone()
+        return value, gradient

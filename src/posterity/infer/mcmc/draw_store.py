@@ -3,7 +3,7 @@
 import json
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +45,21 @@ class Directory:
 
     Args:
         path: The folder, which is made if it is not there.
-        processes: Those that share it: each of several has a folder of its own inside.
+        processes: Those that share it: each of several has a folder of its own inside. None: this one alone.
+        driver: Whose run it is, for errors.
+
+    Raises:
+        ValueError: The folder cannot be made.
     """
 
-    def __init__(self, path: Path, processes: ProcessGroup) -> None:
-        self.path = path if processes.size == 1 else path / f"process-{processes.rank:03d}"
+    def __init__(self, path: Path, processes: ProcessGroup | None = None, *, driver: str = "MCMC") -> None:
+        alone = processes is None or processes.size == 1
+        self.path = path if processes is None or alone else path / f"process-{processes.rank:03d}"
+        self._driver = driver
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"MCMC: {str(self.path)!r} cannot be a directory of draws: {error}") from error
+            raise ValueError(f"{driver}: {str(self.path)!r} cannot be a directory of draws: {error}") from error
 
     def save_block(self, phase: str, number: int, block: Block) -> None:
         """Write the block of a number."""
@@ -75,13 +81,51 @@ class Directory:
             path = self.path / f"{phase}-{i:06d}.safetensors"
             if not path.exists():
                 raise ValueError(
-                    f"MCMC: the file {str(path)!r} of a run is missing: restore it, or remove the directory"
+                    f"{self._driver}: the file {str(path)!r} of a run is missing: restore it, or remove the directory"
                 )
             try:
                 tensors = load_file(path)
             except SafetensorError as error:
-                raise _damaged(path) from error
+                raise self._damaged(path) from error
             yield Block(_named(tensors, "draws."), _named(tensors, "info."))
+
+    def saved_run(self, options: dict[str, Any], seed: int | None) -> dict[str, Any] | None:
+        """The state of the run whose options these are; None where there is none yet.
+
+        Args:
+            options: What must be the same for a run to go on.
+            seed: Its seed; None: that of the run here, as `"seed"` in its state.
+
+        Raises:
+            ValueError: The folder holds another run.
+        """
+        saved = self.load_state()
+        if saved is None:
+            return None
+        own = fingerprint({**options, "seed": saved["seed"] if seed is None else seed})
+        if saved["fingerprint"] != own:
+            raise ValueError(
+                f"{self._driver}: the directory {str(self.path)!r} holds another run, whose options were "
+                f"{saved['fingerprint']}; these are {own}. Give another directory, or remove it"
+            )
+        return saved
+
+    def check_start(self, saved: Mapping[str, Any] | None, start: Mapping[str, Tensor]) -> None:
+        """Refuse a run that started elsewhere, or on another log density.
+
+        Args:
+            saved: Its state, with the key `"start"`; None: there is none yet.
+            start: Where this one starts: points, and the log density there.
+
+        Raises:
+            ValueError: The folder holds another run.
+        """
+        if saved is not None and not _is_same(saved["start"], start):
+            raise ValueError(
+                f"{self._driver}: the directory {str(self.path)!r} holds another run: its chains started at other "
+                "points, or the log density there was another, so its model, its data or its initial values were. Give "
+                "another directory, or remove it"
+            )
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Write the state."""
@@ -97,8 +141,15 @@ class Directory:
         try:
             state: dict[str, Any] = torch.load(path, weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise _damaged(path) from error
+            raise self._damaged(path) from error
+        if not isinstance(state, dict) or not state.keys() >= {"fingerprint", "seed", "start"}:
+            raise self._damaged(path)
         return state
+
+    def _damaged(self, path: Path) -> ValueError:
+        return ValueError(
+            f"{self._driver}: the file {str(path)!r} of a run is damaged: restore it, or remove the directory"
+        )
 
 
 class DiskStore:
@@ -135,15 +186,21 @@ def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _damaged(path: Path) -> ValueError:
-    return ValueError(f"MCMC: the file {str(path)!r} of a run is damaged: restore it, or remove the directory")
-
-
 def _replace(part: Path, target: Path) -> None:
     """Put a file in its place once it is on the disk."""
     with open(part, "rb+") as file:
         os.fsync(file.fileno())
     part.replace(target)
+
+
+def _is_same(saved: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> bool:
+    """Whether chains started at the same points of the same log density, to rounding."""
+    return saved.keys() == start.keys() and all(
+        saved[name].shape == value.shape
+        and saved[name].dtype == value.dtype
+        and torch.allclose(saved[name].cpu(), value.cpu(), rtol=1e-4, atol=1e-6, equal_nan=True)
+        for name, value in start.items()
+    )
 
 
 def fingerprint(options: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from posterity.infer.initialization import Strategy, init_to_uniform
 from posterity.infer.mcmc.adaptation import Adaptation, FixedTuning
-from posterity.infer.mcmc.discrete_sweep import Method, Scan, places_of, sweep
+from posterity.infer.mcmc.discrete_sweep import Method, Scan, Sweep
 from posterity.infer.mcmc.kernel import Kernel, Tuning
 from posterity.infer.mcmc.metric import Metric, Preconditioned
 from posterity.infer.mcmc.mixed_potential import MixedPotential
@@ -22,7 +22,7 @@ from posterity.kernels import Key, Source
 Update = Callable[[Key, dict[str, Tensor]], Tensor]
 
 # What the keys of a transition are for; functions of the user's take negative numbers.
-_INSIDE, _SWEEP = 0, 1
+INSIDE, SWEEP = 0, 1
 
 
 class PointState(NamedTuple):
@@ -176,16 +176,16 @@ class Gibbs(Kernel[Any, Any]):
         position, choices = state.position, state.choices
         with torch.no_grad():
             z = position if metric is None else metric.forward(position)
-            choices = self._swept(potential, z, choices, keys)
+            choices = self.sweep(potential)(z, choices, keys.fold_in(SWEEP))
             if self.updates:
-                z, choices = self._updated(potential, z, choices, keys)
+                z, choices = self.updated(potential, z, choices, keys)
                 position = z if metric is None else metric.inverse(z)
         num_changed = (choices != state.choices).sum(-1)
         inner = self._inside(target, position, choices)
         if self.inner is None:
-            return _with(inner, "GibbsState", choices=choices), _with((), "GibbsInfo", num_changed=num_changed)
-        inner, info = self.inner.step(_given(target, choices), inner, tuning, keys.fold_in(_INSIDE))
-        return _with(inner, "GibbsState", choices=choices), _with(info, "GibbsInfo", num_changed=num_changed)
+            return self.with_choices(inner, choices), _with((), "GibbsInfo", num_changed=num_changed)
+        inner, info = self.inner.step(_given(target, choices), inner, tuning, keys.fold_in(INSIDE))
+        return self.with_choices(inner, choices), _with(info, "GibbsInfo", num_changed=num_changed)
 
     def adaptation(self, target: Target, position: Tensor, num_warmup: int, keys: Key) -> Adaptation:
         """That of the kernel inside."""
@@ -209,24 +209,17 @@ class Gibbs(Kernel[Any, Any]):
         whole, _ = _apart(potential)
         return whole.draws(position, extra["choices"], deterministic=potential.has_deterministic)
 
-    def _at(self, target: Target, position: Tensor, choices: Tensor) -> Any:
-        return _with(self._inside(target, position, choices), "GibbsState", choices=choices)
+    def with_choices(self, inner: Any, choices: Tensor) -> Any:
+        """The state of this kernel, from that of the kernel inside and `[num_chains, num_choices]`."""
+        return _with(inner, "GibbsState", choices=choices)
 
-    def _inside(self, target: Target, position: Tensor, choices: Tensor) -> Any:
-        """The state of the kernel inside."""
-        given = _given(target, choices)
-        if self.inner is not None:
-            return self.inner.init(given, position)
-        with torch.no_grad():
-            return PointState(position, given.log_density(position))
-
-    def _swept(self, potential: MixedPotential, z: Tensor, choices: Tensor, keys: Key) -> Tensor:
+    def sweep(self, potential: MixedPotential) -> Sweep:
+        """What updates the discrete variables."""
         sites = [site for site in potential.sites if site.name not in self.updates]
-        return sweep(potential, z, choices, sites, keys.fold_in(_SWEEP), method=self.method, scan=self.scan)
+        return Sweep(potential, sites, self.method, self.scan)
 
-    def _updated(self, potential: MixedPotential, z: Tensor, choices: Tensor, keys: Key) -> tuple[Tensor, Tensor]:
-        """Run the functions of the user's, one after the other."""
-        places = places_of(potential)
+    def updated(self, potential: MixedPotential, z: Tensor, choices: Tensor, keys: Key) -> tuple[Tensor, Tensor]:
+        """Run the functions of the user's, one after the other; new points and choices."""
         discrete = {site.name: site for site in potential.sites}
         for number, (name, update) in enumerate(self.updates.items()):
             values = potential.draws(z, choices)
@@ -237,11 +230,21 @@ class Gibbs(Kernel[Any, Any]):
                     f"{tuple(values[name].shape[1:])}"
                 )
             if name in discrete:
-                choices = choices.clone()
-                choices[:, places[name]] = discrete[name].choices(new)
+                choices = potential.choices({**potential.values(choices), name: new})
             else:
                 z = potential.replaced(z, name, new)
         return z, choices
+
+    def _at(self, target: Target, position: Tensor, choices: Tensor) -> Any:
+        return self.with_choices(self._inside(target, position, choices), choices)
+
+    def _inside(self, target: Target, position: Tensor, choices: Tensor) -> Any:
+        """The state of the kernel inside."""
+        given = _given(target, choices)
+        if self.inner is not None:
+            return self.inner.init(given, position)
+        with torch.no_grad():
+            return PointState(position, given.log_density(position))
 
 
 def _apart(target: Target) -> tuple[MixedPotential, Metric | None]:

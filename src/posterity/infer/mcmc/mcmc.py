@@ -15,9 +15,12 @@ from posterity.infer.capture import CaptureError, can_compile
 from posterity.infer.diagnostics import Summary, advice, summarize
 from posterity.infer.mcmc.adaptation import Adaptation, FixedTuning
 from posterity.infer.mcmc.block import Block
+from posterity.infer.mcmc.compiled_gibbs import CompiledGibbs
 from posterity.infer.mcmc.draw_store import Directory, DiskStore, DrawStore, fingerprint
+from posterity.infer.mcmc.gibbs import Gibbs
 from posterity.infer.mcmc.hamiltonian import HamiltonianKernel
 from posterity.infer.mcmc.kernel import Kernel
+from posterity.infer.mcmc.mixed_potential import MixedPotential
 from posterity.infer.mcmc.native_trajectories import NativeTrajectories
 from posterity.infer.mcmc.nuts import NUTS
 from posterity.infer.mcmc.process_group import ProcessGroup
@@ -27,6 +30,8 @@ from posterity.infer.pathfinder import Pathfinder
 from posterity.infer.potential import Potential
 from posterity.kernels import Key
 from posterity.runtime import Progress
+
+Engine = Stepping | NativeTrajectories | CompiledGibbs
 
 # Transitions of a chain from which on compiling pays for itself.
 _WORTH_COMPILING = 300
@@ -146,14 +151,9 @@ class MCMC:
         chains = processes.own_chains(self.num_chains)
         seed = processes.agreed(int(torch.randint(2**62, ())) if self.seed is None else self.seed)
         directory = None if self.path is None else Directory(self.path, processes)
-        saved = None if directory is None else directory.load_state()
+        saved = None if directory is None else directory.saved_run(self._options(), None if self.seed is None else seed)
         if saved is not None:
-            seed = saved["seed"] if self.seed is None else seed
-            if saved["fingerprint"] != self._fingerprint(seed):
-                raise ValueError(
-                    f"MCMC: the directory {str(self.path)!r} holds another run, whose options were "
-                    f"{saved['fingerprint']}; these are {self._fingerprint(seed)}. Give another directory, or remove it"
-                )
+            seed = saved["seed"]
         target, point = self._target(args, kwargs, seed)
         point = point[chains.start : chains.stop]
         keys = Key(Key(seed).fold_in(torch.arange(chains.start, chains.stop)).data.to(point.device))
@@ -163,12 +163,8 @@ class MCMC:
         start = {"point": point}
         if not self.kernel.extra_draws(state):  # discrete values of a start are drawn at random
             start["log_density"] = state.log_density
-        if saved is not None and not _is_same(saved["start"], start):
-            raise ValueError(
-                f"MCMC: the directory {str(self.path)!r} holds another run: its chains started at other points, or the "
-                "log density there was another, so its model, its data or its initial values were. Give another "
-                "directory, or remove it"
-            )
+        if directory is not None:
+            directory.check_start(saved, start)
         made, blocks = {"warmup": 0, "sample": 0}, {"warmup": 0, "sample": 0}
         if saved is not None:
             adaptation.load_state_dict(saved["adaptation"])
@@ -182,7 +178,7 @@ class MCMC:
         def save(state: Any) -> None:
             if directory is not None:
                 counts = {"warmup": self._warmup.num_blocks, "sample": self._draws.num_blocks}
-                own = {"fingerprint": self._fingerprint(seed), "seed": seed, "start": start}
+                own = {"fingerprint": fingerprint({**self._options(), "seed": seed}), "seed": seed, "start": start}
                 own |= {"transitions": made, "blocks": counts}
                 directory.save_state({**own, "adaptation": adaptation.state_dict(), "state": list(state)})
 
@@ -290,14 +286,19 @@ class MCMC:
             point = potential.initial_points(self.num_chains, init=self.kernel.start, source=start)
         return potential, point
 
-    def _engine(self, target: Target, keys: Key, point: Tensor) -> Stepping | NativeTrajectories:
+    def _engine(self, target: Target, keys: Key, point: Tensor) -> Engine:
         """What makes the transitions."""
         worth = self.num_warmup + self.num_samples * self.thin >= _WORTH_COMPILING
         compiles = self.compile is True or (self.compile == "auto" and worth and can_compile())
         if compiles:
+            on_cpu = point.device.type == "cpu"
             try:
-                if isinstance(self.kernel, HamiltonianKernel) and point.device.type == "cpu":
+                if isinstance(self.kernel, HamiltonianKernel) and on_cpu:
                     return NativeTrajectories(self.kernel, target, keys, point)
+                if isinstance(target, MixedPotential) and target.dim and on_cpu:
+                    assert isinstance(self.kernel, Gibbs)
+                    if isinstance(self.kernel.inner, HamiltonianKernel):
+                        return CompiledGibbs(self.kernel, target, keys, point)
                 return Stepping(self.kernel, target, keys, point, compile=self.compile)
             except CaptureError as error:
                 if self.compile is True:
@@ -307,7 +308,7 @@ class MCMC:
 
     def _run_phases(
         self,
-        engine: Stepping | NativeTrajectories,
+        engine: Engine,
         adaptation: Adaptation,
         state: Any,
         made: dict[str, int],
@@ -363,11 +364,11 @@ class MCMC:
         longest = max(self.thin, _MOST_NUMBERS // numbers)
         return min(left, longest if self.path is None else min(longest, _BETWEEN_SAVINGS * self.thin))
 
-    def _fingerprint(self, seed: int) -> str:
+    def _options(self) -> dict[str, Any]:
         """What must be the same for a run to go on; it may be made longer."""
         options = {n: v for n, v in vars(self.kernel).items() if isinstance(v, bool | int | float | str | None)}
-        own = {"seed": seed, "num_warmup": self.num_warmup, "num_chains": self.num_chains, "thin": self.thin}
-        return fingerprint({"kernel": type(self.kernel).__name__, **options, **own})
+        own = {"num_warmup": self.num_warmup, "num_chains": self.num_chains, "thin": self.thin}
+        return {"kernel": type(self.kernel).__name__, **options, **own}
 
     def _values(self, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Draws on the model's own space, by site name."""
@@ -428,25 +429,16 @@ class MCMC:
                     "dimension is the chain"
                 )
 
-    def _check_start(self, target: Target, point: Tensor) -> None:
+    def _check_start(self, target: Potential | LogDensity, point: Tensor) -> None:
         value, gradient = target.value_and_grad(point)
         bad = ~(value.isfinite() & gradient.isfinite().all(-1))
         if bool(bad.any()):
             chains = bad.nonzero().flatten().tolist()
+            failure = target.failure(point[chains[0]])
             raise ValueError(
                 f"MCMC: at the initial values of chains {chains} the log density is {value[bad].tolist()}, or its "
-                "gradient is not finite"
+                "gradient is not finite" + (f": {failure}" if failure else "")
             )
-
-
-def _is_same(saved: Mapping[str, Tensor], start: Mapping[str, Tensor]) -> bool:
-    """Whether chains started at the same points of the same log density, to rounding."""
-    return all(
-        saved[name].shape == value.shape
-        and saved[name].dtype == value.dtype
-        and torch.allclose(saved[name], value, rtol=1e-4, atol=1e-6, equal_nan=True)
-        for name, value in start.items()
-    )
 
 
 class _Mean:

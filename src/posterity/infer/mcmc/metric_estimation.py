@@ -44,7 +44,7 @@ def estimate(metric: Metric, draws: Tensor, gradients: Tensor | None) -> Metric:
         The new metric. Coordinates of which the window does not tell anything finite keep their scales.
 
     Source: Seyboldt, Carlson and Carpenter (2026), "Preconditioning Hamiltonian Monte Carlo by minimizing Fisher
-    Divergence"; the shrinkage of dense covariances is that of Stan's reference manual, section on adaptation.
+    Divergence".
     """
     draws = draws.double()
     gradients = None if gradients is None else gradients.double()
@@ -53,7 +53,8 @@ def estimate(metric: Metric, draws: Tensor, gradients: Tensor | None) -> Metric:
         return DiagonalMetric(metric.scale * relative.to(metric.scale.dtype))
     if isinstance(metric, DenseMetric):
         dtype = metric.factor.dtype
-        factor = _shrunk_factor(draws / relative.unsqueeze(1))
+        slopes = None if gradients is None else gradients * relative.unsqueeze(1)
+        factor = _dense_factor(draws / relative.unsqueeze(1), slopes)
         own = metric.factor.double() @ (relative.unsqueeze(-1) * factor)
         return DenseMetric(torch.where(own.isfinite().all(-1).all(-1)[:, None, None], own.to(dtype), metric.factor))
     assert isinstance(metric, LowRankMetric)
@@ -73,14 +74,41 @@ def _relative_scales(draws: Tensor, gradients: Tensor | None) -> Tensor:
     return torch.where(good, scale.clamp(1 / _LARGEST_CHANGE, _LARGEST_CHANGE), 1.0)
 
 
-def _shrunk_factor(draws: Tensor) -> Tensor:
-    """Cholesky factors of the draws' covariances, shrunk towards the identity, `[num_chains, dim, dim]`."""
+def _dense_factor(draws: Tensor, slopes: Tensor | None) -> Tensor:
+    """Cholesky factors of covariances, `[num_chains, dim, dim]`, from draws and gradients of about unit scale.
+
+    With gradients it is the covariance that minimises the Fisher divergence, the geometric mean of the draws'
+    covariance and the inverse of the gradients': as both are regularised alike, directions that a short window has not
+    seen keep their scales. Without, the draws' covariance is shrunk towards the identity, the more the fewer there are.
+    """
     number, dim = draws.shape[1:]
-    centred = draws - draws.mean(1, keepdim=True)
-    covariance = centred.mT @ centred / max(number - 1, 1)
     eye = torch.eye(dim, dtype=draws.dtype, device=draws.device)
-    factor, failed = torch.linalg.cholesky_ex((number * covariance + 5 * eye) / (number + 5))
-    return torch.where(failed.bool()[:, None, None], eye, factor)
+    rows = draws - draws.mean(1, keepdim=True)
+    if slopes is None:
+        covariance = _oracle_shrunk(rows.mT @ rows / max(number - 1, 1), number, eye)
+        good = covariance.isfinite().all(-1).all(-1)
+    else:
+        pulled = slopes - slopes.mean(1, keepdim=True)
+        good = rows.isfinite().all(-1).all(-1) & pulled.isfinite().all(-1).all(-1)
+        parts = (_regularised(torch.where(good[:, None, None], own, 0.0), number, eye) for own in (rows, pulled))
+        spread, steepness = parts
+        covariance = _geometric_mean(spread, torch.linalg.inv(steepness))
+    factor, failed = torch.linalg.cholesky_ex(torch.where(good[:, None, None], covariance, eye))
+    return torch.where((good & ~failed.bool())[:, None, None], factor, torch.nan)
+
+
+def _oracle_shrunk(covariance: Tensor, number: int, eye: Tensor) -> Tensor:
+    """Covariances of draws, shrunk towards a multiple of the identity by as much as is best for a normal law.
+
+    Source: Chen, Wiesel, Eldar and Hero (2010), "Shrinkage Algorithms for MMSE Covariance Estimation", equation 23.
+    """
+    dim = len(eye)
+    trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
+    square = covariance.square().sum((-2, -1))
+    above = (1 - 2 / dim) * square + trace.square()
+    below = (number + 1 - 2 / dim) * (square - trace.square() / dim)
+    share = torch.where(below > above, above / below, 1.0)[:, None, None]
+    return (1 - share) * covariance + share * (trace / dim)[:, None, None] * eye
 
 
 def _low_rank(metric: LowRankMetric, draws: Tensor, gradients: Tensor | None) -> LowRankMetric:
@@ -94,8 +122,10 @@ def _low_rank(metric: LowRankMetric, draws: Tensor, gradients: Tensor | None) ->
     slopes = None if gradients is None else _on_target_space(precise, gradients)
     scale = _relative_scales(points, slopes)
     number, dim = points.shape[1:]
-    whitened = (points - points.mean(1, keepdim=True)) / scale.unsqueeze(1)
-    pulled = None if slopes is None else (slopes - slopes.mean(1, keepdim=True)) * scale.unsqueeze(1)
+    whitened = ((points - points.mean(1, keepdim=True)) / scale.unsqueeze(1)).nan_to_num(0, 0, 0)
+    pulled = None
+    if slopes is not None:
+        pulled = ((slopes - slopes.mean(1, keepdim=True)) * scale.unsqueeze(1)).nan_to_num(0, 0, 0)
     rank = min(_LARGEST_RANK, dim, number)
     directions, stretch = [], []
     for c in range(points.shape[0]):  # chains are few, windows rare

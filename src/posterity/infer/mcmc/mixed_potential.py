@@ -175,6 +175,11 @@ class MixedPotential(Potential):
             return torch.zeros(num_chains, 0, dtype=self.dtype, device=self.device)
         return super().initial_points(num_chains, init=init, source=source)
 
+    @property
+    def held_choices(self) -> Tensor:
+        """The choices of the first run, `[num_choices]`: what an ordinary potential goes by."""
+        return self.choices(self._given)
+
     @cached_property
     def scores(self) -> ConditionalScores:
         """The log densities of discrete elements given all else."""

@@ -17,6 +17,7 @@ from posterity.infer.mcmc.nuts import NUTS
 from posterity.infer.mcmc.target import Target
 from posterity.infer.mcmc.trajectory import MAX_ENERGY_ERROR, HamiltonianState
 from posterity.infer.mcmc.windowed_warmup import WindowedWarmup
+from posterity.infer.native.ahead import build_ahead
 from posterity.infer.native.library import library
 from posterity.kernels import Key
 
@@ -32,7 +33,7 @@ class NativeTrajectories:
 
     Args:
         kernel: NUTS or HMC.
-        target: What to draw from, on its own space.
+        target: What to draw from, on its own space; it is compiled if it is not yet.
         keys: The chains' keys; transition t takes that of `fold_in(t)`.
         example: Points `[num_chains, dim]`, on the CPU.
 
@@ -43,14 +44,15 @@ class NativeTrajectories:
     def __init__(self, kernel: HamiltonianKernel, target: Target, keys: Key, example: Tensor) -> None:
         self._kernel, self._keys = kernel, keys
         self.interrupted = False
-        self.target = CompiledTarget(target, example)
+        build_ahead("hamiltonian")
+        self.target = target if isinstance(target, CompiledTarget) else CompiledTarget(target, example)
         self._evaluation = self.target.evaluation
-        self._library = library("hamiltonian")
-        self._library.hamiltonian_new.restype = ctypes.c_void_p
-        self._library.hamiltonian_new.argtypes = [ctypes.POINTER(_Job), ctypes.c_int64]
-        self._library.hamiltonian_advance.restype = ctypes.c_int64
-        self._library.hamiltonian_advance.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
-        self._library.hamiltonian_delete.argtypes = [ctypes.c_void_p, ctypes.c_int64]
+        self.library = library("hamiltonian")
+        self.library.hamiltonian_new.restype = ctypes.c_void_p
+        self.library.hamiltonian_new.argtypes = [ctypes.POINTER(Job), ctypes.c_int64]
+        self.library.hamiltonian_advance.restype = ctypes.c_int64
+        self.library.hamiltonian_advance.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+        self.library.hamiltonian_delete.argtypes = [ctypes.c_void_p, ctypes.c_int64]
 
     @property
     def reason(self) -> str:
@@ -84,7 +86,7 @@ class NativeTrajectories:
             averaging = adaptation.averaging if self._kernel.adapt_step_size else None
             state, block, gradients = self._run(adaptation, state, first, own, report, averaging, keep_gradients=True)
             whitened = block.draws["position"]
-            blocks.append(_on_target_space(block, metric))
+            blocks.append(on_target_space(block, metric))
             if adaptation.absorb(whitened, gradients):
                 adaptation.close(state.position)
                 state = self.init(adaptation.metric, metric.forward(state.position))
@@ -97,7 +99,7 @@ class NativeTrajectories:
         """Make transitions with the tuning as it is; as `Stepping.sample`. A Ctrl-C ends the block early."""
         state, block, _ = self._run(adaptation, state, first, number, report, None, keep_gradients=False)
         assert adaptation.metric is not None
-        return state, _on_target_space(block, adaptation.metric)
+        return state, on_target_space(block, adaptation.metric)
 
     def _run(
         self,
@@ -117,21 +119,13 @@ class NativeTrajectories:
         chains, dim = state.position.shape
         draws = state.position.new_empty(chains, number, dim)
         gradients = torch.empty_like(draws) if keep_gradients else None
-        real = torch.empty(chains, number, dtype=torch.float64)
-        info = {
-            "log_density": real,
-            "accept_prob": real.clone(),
-            "is_divergent": torch.zeros_like(real, dtype=torch.bool),
-            "num_steps": torch.zeros_like(real, dtype=torch.int64),
-            "tree_depth": torch.zeros_like(real, dtype=torch.int64),
-            "energy": real.clone(),
-        }
+        info = empty_info(chains, number)
         step_size = adaptation.tuning.step_size.double().clone().contiguous()
         averaging = None if averaging is None else DualAveraging(step_size, *(part.clone() for part in averaging[1:]))
         done = torch.zeros(chains, dtype=torch.int64)
-        job, kept = self._job(state, metric, step_size, first, averaging, draws, gradients, info, done)
+        job, kept = self.job(state, metric, step_size, first, averaging, draws, gradients, info, done)
         is_double = int(state.position.dtype == torch.float64)
-        run = self._library.hamiltonian_new(ctypes.byref(job), is_double)
+        run = self.library.hamiltonian_new(ctypes.byref(job), is_double)
         told = torch.zeros_like(done)
 
         def tell() -> None:
@@ -146,7 +140,7 @@ class NativeTrajectories:
             going = 1
             while going > 0:
                 began = time.perf_counter()
-                going = self._library.hamiltonian_advance(run, is_double, at_once)
+                going = self.library.hamiltonian_advance(run, is_double, at_once)
                 if time.perf_counter() - began < _BETWEEN_LOOKS / 2:
                     at_once *= 2
                 tell()
@@ -158,13 +152,13 @@ class NativeTrajectories:
             if keep_gradients or not whole:
                 raise
         finally:
-            self._library.hamiltonian_delete(run, is_double)
+            self.library.hamiltonian_delete(run, is_double)
         del kept
         if averaging is not None:
             adaptation.retune(averaging)  # type: ignore[attr-defined]  # only a windowed warm-up averages
         return state, Block({"position": draws}, info).part(slice(whole)), gradients
 
-    def _job(
+    def job(
         self,
         state: HamiltonianState,
         metric: Metric,
@@ -175,8 +169,20 @@ class NativeTrajectories:
         gradients: Tensor | None,
         info: dict[str, Tensor],
         done: Tensor,
-    ) -> tuple["_Job", list[Tensor]]:
-        """The arguments of native code, and what must live as long as they are used."""
+    ) -> tuple["Job", list[Tensor]]:
+        """The arguments of native code, and what must live as long as they are used.
+
+        Args:
+            state: Where the chains are; it moves.
+            metric: The map from whitened space.
+            step_size: `[num_chains]`; where it is averaged, it moves.
+            first: The number of the first transition.
+            averaging: Of the step size; it moves. None: the step size stays.
+            draws: Takes the positions, `[num_chains, num_transitions, dim]`.
+            gradients: Takes the gradients there; None: nobody wants them.
+            info: Takes what is known of the transitions; see `empty_info`.
+            done: How many transitions each chain has made.
+        """
         chains, number, dim = draws.shape
         point = self._evaluation.inputs[0]
         for part, shape in (
@@ -200,7 +206,7 @@ class NativeTrajectories:
 
         kind, scale, factor, stretch = _parts(metric)
         kernel, value = self._kernel, self._evaluation.outputs
-        job = _Job(
+        job = Job(
             num_chains=chains,
             dim=dim,
             max_tree_depth=kernel.max_tree_depth if isinstance(kernel, NUTS) else 1,
@@ -245,9 +251,23 @@ class NativeTrajectories:
         return job, kept
 
 
-def _on_target_space(block: Block, metric: Metric) -> Block:
+def empty_info(*shape: int) -> dict[str, Tensor]:
+    """Room for what is known of transitions, by name."""
+    real = torch.empty(shape, dtype=torch.float64)
+    return {
+        "log_density": real,
+        "accept_prob": real.clone(),
+        "is_divergent": torch.zeros(shape, dtype=torch.bool),
+        "num_steps": torch.zeros(shape, dtype=torch.int64),
+        "tree_depth": torch.zeros(shape, dtype=torch.int64),
+        "energy": real.clone(),
+    }
+
+
+def on_target_space(block: Block, metric: Metric) -> Block:
+    """A block whose positions are in whitened space, with those on the target's own."""
     position = metric.forward(block.draws["position"].transpose(0, 1)).transpose(0, 1)
-    return Block({"position": position}, block.info)
+    return Block({**block.draws, "position": position}, block.info)
 
 
 def _parts(metric: Metric) -> tuple[int, Tensor | None, Tensor | None, Tensor | None]:
@@ -259,7 +279,7 @@ def _parts(metric: Metric) -> tuple[int, Tensor | None, Tensor | None, Tensor | 
     return 0, metric.scale.contiguous(), None, None
 
 
-class _Job(ctypes.Structure):
+class Job(ctypes.Structure):
     """`Job` of `native/hamiltonian.cpp`, field by field."""
 
     _fields_ = [  # ctypes reads it once

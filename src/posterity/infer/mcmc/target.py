@@ -5,6 +5,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]  # torch does not list it
+
+from posterity.infer.singular_matrices import nan_where_singular
 
 
 class Target(Protocol):
@@ -51,19 +54,27 @@ class LogDensity:
     def log_density(self, z: Tensor) -> Tensor:
         """The log density at points `[*batch, dim]`, `[*batch]`."""
         batch = z.shape[:-1]
-        if self._batched:
-            value = self._function(z)
-        elif batch:
-            value = torch.vmap(self._function)(z.reshape(-1, self.dim))
-            value = value.reshape(batch + value.shape[1:])
-        else:
-            value = self._function(z)
+        value = nan_where_singular(lambda: self._value(z))
         if value.shape != batch:
             raise ValueError(
                 f"the log density of points of shape {tuple(z.shape)} has shape {tuple(value.shape)}, but must have "
                 f"{tuple(batch)}: one number for each point"
             )
         return value
+
+    def failure(self, z: Tensor) -> str | None:
+        """What has no factor or inverse at a point `[dim]`, in torch's words; None where all has."""
+        try:
+            self._value(z)
+        except LinAlgError as error:
+            return str(error)
+        return None
+
+    def _value(self, z: Tensor) -> Tensor:
+        if self._batched or z.dim() == 1:
+            return self._function(z)
+        value = torch.vmap(self._function)(z.reshape(-1, self.dim))
+        return value.reshape(z.shape[:-1] + value.shape[1:])
 
     def value_and_grad(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The log density and its gradient, `[*batch]` and `[*batch, dim]`, neither with a graph."""

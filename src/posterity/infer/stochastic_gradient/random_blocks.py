@@ -57,7 +57,13 @@ class RandomBlocks:
         self.length = max(1, min(_STEPS_AT_ONCE, _NUMBERS_AT_ONCE // numbers))
         self._start = self._stop = 0
         self._settings: list[Settings] = []
+        self._rows: tuple[Tensor, ...] = ()
         self._subsamples: dict[tuple[Subsampled, ...], dict[str, Tensor]] = {}
+
+    def left(self, step: int) -> int:
+        """Of how many steps from this one on the numbers are made together."""
+        self._reach(step)
+        return min(self._stop, self._total) - step
 
     def settings(self, step: int) -> Settings:
         """What a step takes besides the state and the data."""
@@ -66,12 +72,23 @@ class RandomBlocks:
 
     def subsamples(self, step: int, plates: tuple[Subsampled, ...]) -> dict[str, Tensor]:
         """The elements that plates take at a step, by name `[num_chains, taken]`."""
+        return {name: rows[0] for name, rows in self.many_subsamples(step, 1, plates).items()}
+
+    def many_settings(self, step: int, number: int) -> Settings:
+        """What steps from this one on take, `[number, ...]` each; there are at least so many `left`."""
+        self._reach(step)
+        first = step - self._start
+        return Settings(*(rows[first : first + number] for rows in self._rows))
+
+    def many_subsamples(self, step: int, number: int, plates: tuple[Subsampled, ...]) -> dict[str, Tensor]:
+        """The elements that plates take at steps from this one on, by name `[number, num_chains, taken]`."""
         if not plates:
             return {}
         self._reach(step)
         if plates not in self._subsamples:
             self._subsamples[plates] = subsamples_of(plates, self._keys)
-        return {name: rows[step - self._start] for name, rows in self._subsamples[plates].items()}
+        first = step - self._start
+        return {name: rows[first : first + number] for name, rows in self._subsamples[plates].items()}
 
     def _reach(self, step: int) -> None:
         if self._start <= step < self._stop:
@@ -84,6 +101,5 @@ class RandomBlocks:
         where = range(self._start, min(self._stop, self._total))
         sizes = noise.new_tensor([self._kernel.step_size(t) for t in where])
         temperatures = noise.new_tensor([self._kernel.temperature(t) for t in where])
-        self._settings = [
-            Settings(*rows) for rows in zip(noise.unbind(0), sizes.unbind(0), temperatures.unbind(0), strict=False)
-        ]
+        self._rows = noise, sizes, temperatures
+        self._settings = [Settings(*own) for own in zip(*(rows.unbind(0) for rows in self._rows), strict=False)]

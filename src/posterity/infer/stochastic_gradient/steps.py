@@ -57,8 +57,26 @@ class Steps:
         self._bound: tuple[Any, Any, tuple[Subsampled, ...], CapturedTransition | None] | None = None
         self._unchecked: list[tuple[int, Any, Call, Any]] = []
 
-    def take(self, step: int, state: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Take a step: the new state, and what is known of it.
+    @property
+    def is_checked(self) -> bool:
+        """Whether all steps until now are known to be finite."""
+        return not self._unchecked
+
+    def take(
+        self, step: int, number: int, state: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Tensor, dict[str, Tensor]]:
+        """Take steps on the same arguments: one, or as many as one graph takes at once.
+
+        Args:
+            step: The number of the first step.
+            number: How many to take at most.
+            state: Where the chains are.
+            args: The model's arguments.
+            kwargs: Its keyword arguments.
+
+        Returns:
+            The new state; the positions after the steps, `[num_steps, num_chains, dim]`; and what is known of them,
+            `[num_steps]` or `[num_steps, num_chains]` each.
 
         Raises:
             NotFiniteError: One of the last steps was not finite.
@@ -70,6 +88,9 @@ class Steps:
         if self._bound is None or not same:
             self._bound = args, kwargs, plates, self._graph(state, call, settings, plates)
         graph = self._bound[3]
+        at_once = min(number, self._blocks.left(step))
+        if graph is not None and at_once > 1 and graph.repeats(call):
+            return self._take_many(graph, step, at_once, state, call, plates)
         if graph is None:
             new, info = transition(self._kernel, self._potential, state, call, settings)
         else:
@@ -77,7 +98,28 @@ class Steps:
         self._unchecked.append((step, state, call, info.gradient_norm))
         if len(self._unchecked) >= (self._blocks.length if same else min(self._blocks.length, _BATCHES_HELD)):
             self.check(new)
-        return new, info
+        return new, new.position.unsqueeze(0), {name: value.unsqueeze(0) for name, value in info._asdict().items()}
+
+    def _take_many(
+        self,
+        graph: CapturedTransition,
+        step: int,
+        number: int,
+        state: Any,
+        call: Call,
+        plates: tuple[Subsampled, ...],
+    ) -> tuple[Any, Tensor, dict[str, Tensor]]:
+        subsamples = self._blocks.many_subsamples(step, number, plates)
+        several = call._replace(subsamples=subsamples)
+        states, infos = graph.many(state, several, self._blocks.many_settings(step, number))
+        before = state
+        for i in range(number):
+            own = call._replace(subsamples={name: rows[i] for name, rows in subsamples.items()})
+            self._unchecked.append((step + i, before, own, infos.gradient_norm[i]))
+            before = type(state)._make(part[i] for part in states)
+        new = type(state)._make(part[-1].clone() for part in states)
+        self.check(new)
+        return new, states.position, infos._asdict()
 
     def check(self, state: Any) -> None:
         """Look whether all steps up to a state were finite.

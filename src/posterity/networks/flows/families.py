@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from posterity import bijectors
-from posterity.bijectors import Flow, SplineTransformer
+from posterity.bijectors import Bijector, SplineTransformer
 from posterity.networks.flows.normalizing_flow import Base, NormalizingFlow
 
 
@@ -110,15 +110,18 @@ class NeuralSpline(NormalizingFlow):
         _check_sizes("NeuralSpline", features, num_layers, hidden_features, context_features)
         if num_bins < 2:
             raise ValueError(f"num_bins of NeuralSpline must be at least 2, but is {num_bins}")
-        flow: Flow
+        if not bound > 0:
+            raise ValueError(f"bound of NeuralSpline must be positive, but is {bound}")
+        flow: Bijector
         if autoregressive:
             transformer = SplineTransformer(num_bins, bound)
             flow = bijectors.MAF(features, num_layers, hidden_features, context_features, transformer)
         else:
             _refuse_single_feature("NeuralSpline", features)
+            # Inverted: forward, from noise to data, then is the dearer direction of the splines.
             flow = bijectors.NeuralSplineFlow(
                 features, num_layers, hidden_features, context_features, num_bins, bound
-            )
+            ).inv
         super().__init__(features, flow, base)
 
 

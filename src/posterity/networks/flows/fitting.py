@@ -65,8 +65,8 @@ def fit_flow(
     rows = as_rows(owner, "x", flow.loc, x, context, *sizes)
     held_out = None
     if not isinstance(validation, float | int):
-        pair = validation if isinstance(validation, tuple) else (validation, None)
-        held_out = as_rows(owner, "validation", flow.loc, *pair, *sizes)
+        its_x, its_context = validation if isinstance(validation, tuple) else (validation, None)
+        held_out = as_rows(owner, "validation", flow.loc, its_x, its_context, *sizes)
     widths = dequantization(owner, dequantize, flow.loc, flow.features)
     generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
     train, held_out = split(owner, rows, validation, held_out, generator)
@@ -83,7 +83,8 @@ def fit_flow(
     shift = float(flow.scale.double().log().sum())
     held_out = _standardised(flow, Rows(_noisy(held_out.x, widths, generator), held_out.context))
     wanted = num_epochs * num_batches >= _WORTH_COMPILING and can_compile() if compiled == "auto" else compiled
-    steps: EagerSteps | GraphSteps = (GraphSteps if wanted else EagerSteps)(flow, parameters, lr, weight_decay, clip_norm)
+    make = GraphSteps if wanted else EagerSteps
+    steps = make(flow, parameters, lr, weight_decay, clip_norm)
 
     losses: list[float] = []
     validation_losses: list[float] = []
@@ -93,7 +94,7 @@ def fit_flow(
         with Progress("Fitting", total=num_epochs, enabled=progress) as line:
             for epoch in range(num_epochs):
                 order = torch.randperm(train.number, generator=generator)[: num_batches * size].to(train.x.device)
-                chosen = train[order]
+                chosen = train.at(order)
                 chosen = _standardised(flow, Rows(_noisy(chosen.x, widths, generator), chosen.context))
                 rate = 0.5 * lr * (1 + math.cos(math.pi * epoch / num_epochs))
                 flow.train()
@@ -103,8 +104,8 @@ def fit_flow(
                 validation_losses.append(now + shift)
                 if not math.isfinite(losses[-1]) or math.isnan(now):
                     raise FloatingPointError(
-                        f"{owner}.fit: the loss is not finite in epoch {epoch}; the flow has the parameters of epoch "
-                        f"{best_epoch}, the best before. A smaller lr or clip_norm may help, or look for extreme rows"
+                        f"{owner}.fit: the loss is not finite in epoch {epoch}; the flow has {_those_of(best_epoch)}. "
+                        "A smaller lr or clip_norm may help, or look for extreme rows"
                     )
                 if now < best_loss:
                     best_epoch, best_loss, best = epoch, now, _copies(flow)
@@ -115,8 +116,7 @@ def fit_flow(
     except KeyboardInterrupt:
         ended = "interrupted"
         warnings.warn(
-            f"{owner}.fit was interrupted in epoch {len(validation_losses)}: the flow has the best parameters so far, "
-            f"those of epoch {best_epoch}",
+            f"{owner}.fit was interrupted in epoch {len(validation_losses)}: the flow has {_those_of(best_epoch)}",
             stacklevel=3,
         )
     finally:
@@ -124,6 +124,11 @@ def fit_flow(
         _restore(flow, best)
         flow.eval()
     return FlowFit(torch.tensor(losses), torch.tensor(validation_losses), best_epoch, best_loss + shift, ended)
+
+
+def _those_of(epoch: int) -> str:
+    when = f"of epoch {epoch}" if epoch >= 0 else "before it"
+    return f"the best parameters so far, those {when}"
 
 
 def _check_options(
@@ -176,7 +181,7 @@ def _standardised(flow: "NormalizingFlow", rows: Rows) -> Rows:
 def _mean_loss(flow: "NormalizingFlow", rows: Rows) -> float:
     total = 0.0
     for start in range(0, rows.number, _MOST_ROWS_AT_ONCE):
-        part = rows[start : start + _MOST_ROWS_AT_ONCE]
+        part = rows.at(slice(start, start + _MOST_ROWS_AT_ONCE))
         log_prob = flow.standardised_log_prob(flow.at_standardised(part.context), part.x)
         total -= float(log_prob.double().sum())
     return total / rows.number

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from posterity.bijectors import Bijector, Flow, Independent, ScalarAffine
+from posterity.bijectors import Bijector, Independent, ScalarAffine
+from posterity.bijectors.module_bijector import Conditional
 from posterity.distributions import Distribution, Normal, TransformedDistribution, lift
 from posterity.kernels import Source
 from posterity.networks.flows.fitting import FlowFit, fit_flow
@@ -20,19 +21,20 @@ class NormalizingFlow(nn.Module):
     """A density over vectors, p(x) or p(x | context), that is fitted to rows of data.
 
     x = loc + scale * f(u), where u is drawn from the base and f is the bijector. `loc` and `scale` are buffers which
-    `fit` takes from the data, so that data of any scale will do; they count in the log-determinant. Log densities are in
-    nats per row: divide by `features * log(2)` for bits per dimension.
+    `fit` takes from the data, so that data of any scale will do; they count in the log-determinant. Log densities are
+    in nats per row: divide by `features * log(2)` for bits per dimension.
 
     `RealNVP`, `MAF` and `NeuralSpline` choose the bijector; this class takes any.
 
     Args:
         features: The size of the vectors.
-        bijector: From base to standardised data, with parameters to train.
+        bijector: From base to standardised data: a module, with parameters to train, such as a
+            `posterity.bijectors.Flow`.
         base: A distribution with events `[features]`, or a module (or function) that gives one when called, so that
             its parameters are trained and moved too. Default: the standard normal.
 
     Raises:
-        TypeError: `bijector` is no `posterity.bijectors.Flow`, or `base` is no distribution and gives none.
+        TypeError: `bijector` is no bijector that is a module, or `base` is no distribution and gives none.
         ValueError: The events of `base` are no vectors of that size.
 
     Source: Papamakarios et al. (2021), "Normalizing flows for probabilistic modeling and inference".
@@ -49,11 +51,14 @@ class NormalizingFlow(nn.Module):
     context_loc: Tensor
     context_scale: Tensor
 
-    def __init__(self, features: int, bijector: Flow, base: Base | None = None) -> None:
+    def __init__(self, features: int, bijector: Bijector, base: Base | None = None) -> None:
         super().__init__()
-        if not isinstance(bijector, Flow):
-            raise TypeError(f"bijector of {self._name} must be a posterity.bijectors.Flow, not {type(bijector).__name__}")
-        self.features, self.context_features = features, bijector.context_features
+        if not isinstance(bijector, Bijector) or not isinstance(bijector, nn.Module):
+            raise TypeError(
+                f"bijector of {self._name} must be a bijector that is a module, such as posterity.bijectors.Flow, not "
+                f"{type(bijector).__name__}"
+            )
+        self.features, self.context_features = features, int(getattr(bijector, "context_features", 0))
         self.bijector, self.base = bijector, base
         self.register_buffer("loc", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
@@ -216,7 +221,7 @@ class NormalizingFlow(nn.Module):
 
     def at_standardised(self, context: Tensor | None) -> Bijector:
         """The bijector at a standardised context."""
-        return self.bijector if context is None else self.bijector.condition(context)
+        return self.bijector if context is None else cast(Conditional, self.bijector).condition(context)
 
     def extra_repr(self) -> str:
         """The sizes."""
@@ -237,17 +242,19 @@ class NormalizingFlow(nn.Module):
         if not self.context_features:
             raise ValueError(f"{self._name} takes no context: make it with context_features= for that")
         self._check("context", context, self.context_features)
-        return self.bijector.condition((context - self.context_loc) / self.context_scale)
+        return self.at_standardised((context - self.context_loc) / self.context_scale)
 
     def _check(self, what: str, value: Tensor, size: int) -> None:
         if not isinstance(value, Tensor) or value.dtype != self.loc.dtype:
             kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
             raise TypeError(
-                f"{what} of {self._name} must be a tensor of the flow's own {self.loc.dtype}, not {kind}: convert it, or "
-                "the flow by .to(dtype)"
+                f"{what} of {self._name} must be a tensor of the flow's own {self.loc.dtype}, not {kind}: convert it, "
+                "or the flow by .to(dtype)"
             )
         if value.dim() < 1 or value.shape[-1] != size:
-            raise ValueError(f"{what} of {self._name} must have the shape [*batch, {size}], but has {list(value.shape)}")
+            raise ValueError(
+                f"{what} of {self._name} must have the shape [*batch, {size}], but has {list(value.shape)}"
+            )
         if validation_enabled() and not value.is_meta and not torch._is_all_true(value.isfinite()):
             raise ValueError(f"{what} of {self._name} must be finite, but has NaN or infinite entries")
 

@@ -23,7 +23,7 @@ class Rows(NamedTuple):
     x: Tensor
     context: Tensor | None
 
-    def __getitem__(self, chosen: Any) -> "Rows":  # type: ignore[override]
+    def at(self, chosen: Any) -> "Rows":
         """The rows of an index."""
         return Rows(self.x[chosen], None if self.context is None else self.context[chosen])
 
@@ -54,7 +54,11 @@ def as_rows(owner: str, what: str, like: Tensor, x: Any, context: Any, features:
 
 
 def split(
-    owner: str, rows: Rows, validation: float | Tensor | tuple[Any, Any], held_out: Rows | None, generator: torch.Generator
+    owner: str,
+    rows: Rows,
+    validation: float | Tensor | tuple[Any, Any],
+    held_out: Rows | None,
+    generator: torch.Generator,
 ) -> tuple[Rows, Rows]:
     """Rows to train on and held-out ones.
 
@@ -69,7 +73,7 @@ def split(
             )
         number = max(1, round(share * rows.number))
         order = torch.randperm(rows.number, generator=generator).to(rows.x.device)
-        rows, held_out = rows[order[number:]], rows[order[:number]]
+        rows, held_out = rows.at(order[number:]), rows.at(order[:number])
     if rows.number < LEAST_ROWS or held_out.number < 1:
         raise ValueError(
             f"{owner}.fit has {rows.number} rows to train on and {held_out.number} held out: too few for a density. It "
@@ -101,12 +105,14 @@ def check_density(owner: str, x: Tensor, widths: Tensor | None) -> None:
         columns = found.nonzero().flatten().tolist()
         if columns:
             raise ValueError(
-                f"{owner}.fit: columns {columns} of x are {what}. They have no density: leave them out (or make them the "
-                "context), or give the spacing of their values as dequantize="
+                f"{owner}.fit: columns {columns} of x are {what}. They have no density: leave them out (or make them "
+                "the context), or give the spacing of their values as dequantize="
             )
 
 
-def dequantization(owner: str, widths: float | Sequence[float] | Tensor | None, like: Tensor, features: int) -> Tensor | None:
+def dequantization(
+    owner: str, widths: float | Sequence[float] | Tensor | None, like: Tensor, features: int
+) -> Tensor | None:
     """The widths of the noise of each column, `[features]`.
 
     Raises:
@@ -117,7 +123,8 @@ def dequantization(owner: str, widths: float | Sequence[float] | Tensor | None, 
     given = torch.as_tensor(widths, dtype=like.dtype, device=like.device)
     if given.shape not in ((), (features,)) or not bool((given.isfinite() & (given >= 0)).all()):
         raise ValueError(
-            f"{owner}.fit: dequantize must be a spacing of at least 0, or one for each of {features} columns, not {widths!r}"
+            f"{owner}.fit: dequantize must be a spacing of at least 0, or one for each of {features} columns, not "
+            f"{widths!r}"
         )
     return given.expand(features)
 
@@ -136,7 +143,8 @@ def _table(what: str, like: Tensor, values: Any, size: int) -> Tensor:
     if not bool(finite.all()):
         row, column = (~finite).nonzero()[0].tolist()
         raise ValueError(
-            f"{what} has {int((~finite).sum())} entries that are NaN or infinite, the first in row {row}, column {column}"
+            f"{what} has {int((~finite).sum())} entries that are NaN or infinite, the first in row {row}, "
+            f"column {column}"
         )
     return table
 

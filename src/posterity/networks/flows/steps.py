@@ -15,6 +15,8 @@ from posterity.networks.flows.rows import Rows
 if TYPE_CHECKING:
     from posterity.networks.flows.normalizing_flow import NormalizingFlow
 
+_STEPS_AT_ONCE = 50
+
 
 class EagerSteps:
     """Steps as torch takes them.
@@ -44,10 +46,10 @@ class EagerSteps:
         size = rows.number // num_batches
         losses = []
         for start in range(0, size * num_batches, size):
-            batch = rows[start : start + size]
+            batch = rows.at(slice(start, start + size))
             self._optimizer.zero_grad()
             loss = _loss(self._flow, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if self._clip_norm is not None:
                 nn.utils.clip_grad_norm_(self._parameters, self._clip_norm, foreach=True)
             self._optimizer.step()
@@ -75,7 +77,9 @@ class GraphSteps:
         found = rules(self._optimizer)
         assert found is not None
         self._packs = Packing(self._optimizer, found).packs
-        self._rates = [torch.tensor(number, dtype=torch.float64) for number in scheduled(self._optimizer.param_groups[0])]
+        self._rates = [
+            torch.tensor(number, dtype=torch.float64) for number in scheduled(self._optimizer.param_groups[0])
+        ]
         self._replay: Replay | None = None
 
     def take(self, rows: Rows, num_batches: int, rate: float) -> Tensor:
@@ -86,9 +90,14 @@ class GraphSteps:
         self._rates[0].fill_(rate)
         losses = rows.x.new_empty(num_batches)
         first = len(self._replay.inputs) - len(batches)
-        self._replay.loop(
-            num_batches, advancing=[(first + i, table) for i, table in enumerate(batches)], collecting=[(0, losses)]
-        )
+        # In parts, between which Ctrl-C is heard.
+        for start in range(0, num_batches, _STEPS_AT_ONCE):
+            part = slice(start, start + _STEPS_AT_ONCE)
+            self._replay.loop(
+                len(losses[part]),
+                advancing=[(first + i, table[part]) for i, table in enumerate(batches)],
+                collecting=[(0, losses[part])],
+            )
         return losses
 
     def close(self) -> None:
@@ -98,7 +107,7 @@ class GraphSteps:
 
     def _capture(self, batch: list[Tensor]) -> Replay:
         names = {id(p): name for name, p in self._flow.named_parameters()}
-        packs, num_packs = self._packs, len(self._packs)
+        packs = self._packs
         keys = [list(pack.state) for pack in packs]
         states = [pack.state[key] for pack, own in zip(packs, keys, strict=True) for key in own]
 
@@ -118,7 +127,7 @@ class GraphSteps:
                     for pack, parts in zip(packs, roots, strict=True)
                     for i, root in zip(pack.members, parts, strict=True)
                 }
-                loss = functional_call(_Loss(self._flow), {f"flow.{k}": v for k, v in placed.items()}, (rows,))
+                loss: Tensor = functional_call(_Loss(self._flow), {f"flow.{k}": v for k, v in placed.items()}, (rows,))
                 found = iter(torch.autograd.grad(loss, [root for parts in roots for root in parts], allow_unused=True))
             gradients = []
             for pack, parts in zip(packs, roots, strict=True):
