@@ -61,6 +61,19 @@ def test_the_density_integrates_to_one(make, conditional):
 
 
 @every_family
+def test_a_fitted_density_integrates_to_one(make):
+    flow = make(2).double()
+    angle = 6.3 * torch.rand(600, dtype=torch.float64)
+    ring = torch.stack([angle.cos(), 50 * angle.sin()], 1) + torch.randn(600, 2).double() * torch.tensor([0.2, 10.0])
+    before = flow.log_prob(ring).mean()
+    flow.fit(ring, num_epochs=5, batch_size=50, lr=5e-3, seed=0, progress=False, compile=False)
+    assert flow.log_prob(ring).mean() > before
+    coarse, fine = _total(flow, 300), _total(flow, 600)
+    assert abs(fine - coarse) < 1e-3
+    assert abs(fine - 1) < 1e-3
+
+
+@every_family
 @pytest.mark.parametrize("conditional", [False, True], ids=["", "conditional"])
 def test_the_log_density_is_the_change_of_variables_by_autodiff(make, conditional):
     flow = _random(make, 3, **({"context_features": 2} if conditional else {}))

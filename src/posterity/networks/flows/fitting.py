@@ -31,14 +31,14 @@ class FlowFit(NamedTuple):
         validation_losses: `[num_epochs]`, of the held-out rows after each epoch.
         best_epoch: The epoch, from 0, whose parameters the flow has now; -1 for those before the first.
         best_loss: The held-out loss of those parameters.
-        ended: `"finished"`, `"early"` (the held-out loss had stopped falling) or `"interrupted"`.
+        ended: `"finished"`, or `"early"` where the held-out loss had stopped falling.
     """
 
     losses: Tensor
     validation_losses: Tensor
     best_epoch: int
     best_loss: float
-    ended: Literal["finished", "early", "interrupted"]
+    ended: Literal["finished", "early"]
 
 
 def fit_flow(
@@ -89,7 +89,7 @@ def fit_flow(
     losses: list[float] = []
     validation_losses: list[float] = []
     best_epoch, best_loss, best = -1, _mean_loss(flow, held_out), _copies(flow)
-    ended: Literal["finished", "early", "interrupted"] = "finished"
+    ended: Literal["finished", "early"] = "finished"
     try:
         with Progress("Fitting", total=num_epochs, enabled=progress) as line:
             for epoch in range(num_epochs):
@@ -114,11 +114,11 @@ def fit_flow(
                     ended = "early"
                     break
     except KeyboardInterrupt:
-        ended = "interrupted"
         warnings.warn(
             f"{owner}.fit was interrupted in epoch {len(validation_losses)}: the flow has {_those_of(best_epoch)}",
             stacklevel=3,
         )
+        raise
     finally:
         steps.close()
         _restore(flow, best)

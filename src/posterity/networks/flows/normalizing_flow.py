@@ -165,8 +165,8 @@ class NormalizingFlow(nn.Module):
         """Maximise the likelihood of rows of data by AdamW, and keep the parameters that did best on held-out ones.
 
         The data's mean and standard deviation become `loc` and `scale` (and those of the context its own). The learning
-        rate falls to zero along half a cosine. Ctrl-C ends the fit: the flow has the best parameters so far, a warning
-        says so, and the record is returned.
+        rate falls to zero along half a cosine. Ctrl-C ends the fit, after a warning: the flow has the best
+        parameters so far.
 
         Args:
             x: `[num_rows, features]`, a tensor or an array, converted to the flow's dtype and device.
