@@ -8,7 +8,7 @@ from torch import nn
 
 import posterity as pt
 from posterity.networks import ConditionalVAE
-from tests.statistical import assert_same_mean
+from tests.statistical import assert_same_mean, assert_variance
 
 infer = pt.infer
 WIDTH, PIXELS, CODES, CLASSES = 8, 12, 3, 4
@@ -73,6 +73,12 @@ def test_classes_reach_the_encoder_and_the_decoder():
     assert torch.equal(vae.decode(code, first).mean, vae.decode(code, 0).mean)
 
 
+def test_weights_of_a_class_start_as_an_embedding():
+    decoder = nn.Linear(400, PIXELS)
+    vae = ConditionalVAE(nn.Linear(PIXELS + 10, 400), decoder, 400, CODES, num_classes=10)
+    assert_variance(vae.from_code.weight[:, CODES:].flatten(), 1.0)
+
+
 def test_images_are_given_to_the_encoder_beside_their_condition():
     class Encoder(nn.Module):
         def __init__(self):
@@ -92,11 +98,11 @@ def test_images_are_given_to_the_encoder_beside_their_condition():
 
 
 def test_classifier_learns_from_few_labels_and_much_without():
-    """Two clusters of bits, of which one datum each is labelled."""
+    """Two clusters of bits, of which three data each are labelled."""
     pattern = torch.tensor([[0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.9]])
     truth = torch.arange(200) % 2
     x = pattern[truth].bernoulli()
-    y = torch.where(torch.arange(200) < 2, truth, -1)
+    y = torch.where(torch.arange(200) < 6, truth, -1)
     encoder = nn.Sequential(nn.Linear(10, 16), nn.Tanh())
     decoder = nn.Sequential(nn.Tanh(), nn.Linear(16, 8))
     vae = ConditionalVAE(encoder, decoder, 16, 1, num_classes=2, classifier=nn.Linear(8, 2), label_weight=20.0)

@@ -76,28 +76,39 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     demo = commands.add_parser(
         "demo",
-        help="train a Bayesian network on real data and report what it knows",
-        description="Train a small network on handwritten digits, make it Bayesian with one call, and "
-        "show what it says about digits that it has never seen.",
+        help="train a network on real data and report what it knows",
+        description="digits: train a small network on handwritten digits, make it Bayesian with one call, and "
+        "show what it says about digits that it has never seen. vae: train an autoencoder to write digits "
+        "of each class, and let a network that only saw real ones read them.",
     )
-    demo.add_argument("name", nargs="?", choices=["digits"], default="digits", help="which demo (default: digits)")
+    demo.add_argument(
+        "name", nargs="?", choices=["digits", "vae"], default="digits", help="which demo (default: digits)"
+    )
     demo.add_argument(
         "--out",
         type=Path,
         default=Path("posterity-demo"),
         metavar="DIR",
-        help="where report.html and metrics.json go (default: posterity-demo)",
+        help="where the files go: report.html and metrics.json, or vae.html and vae.json (default: posterity-demo)",
     )
     demo.add_argument("--seed", type=int, default=0, help="what all chance follows from (default: 0)")
-    demo.add_argument(
+    demo.add_argument("--no-progress", action="store_true", help="show no live line")
+    digits = demo.add_argument_group("of the demo digits")
+    digits.add_argument(
         "--held-out",
         type=int,
         nargs="+",
-        default=[8, 9],
         metavar="DIGIT",
         help="the digits never shown in training (default: 8 9)",
     )
-    demo.add_argument("--no-progress", action="store_true", help="show no live line")
+    vae = demo.add_argument_group("of the demo vae")
+    vae.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="a folder with MNIST's own files, gzipped or not (default: scikit-learn's bundled digits)",
+    )
+    vae.add_argument("--epochs", type=int, help="how often to go through the training images (default: 80; MNIST: 10)")
     return parser
 
 

@@ -3,10 +3,13 @@
 import argparse
 import contextlib
 import importlib.util
-import json
+from collections.abc import Callable
+from pathlib import Path
 
 from posterity.cli.digits import DigitsMetrics, DigitsResult, check_arguments, run_digits
 from posterity.cli.output import output_directory, write_together
+from posterity.cli.prepared import Demo, as_json, refuse
+from posterity.cli.vae_demo import prepare_vae
 from posterity.toolbox import Answers, Comparison, render_report
 
 REPORT, METRICS = "report.html", "metrics.json"
@@ -23,32 +26,42 @@ def missing_packages() -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the demo, leave its two files in `arguments.out` at the very end, and print the table.
+    """Run a demo, leave its two files in `arguments.out` at the very end, and print the table.
 
     Args:
-        arguments: `out`, `seed`, `held_out` and `no_progress`, as the command line has them.
+        arguments: `name`, `out`, `seed`, `no_progress`, `held_out`, `data` and `epochs`, as the command line has them.
 
     Raises:
         UsageError: If an argument is out of range or `out` can't be written to; nothing has been done then.
         OSError: If the files can't be written in the end.
     """
+    out: Path = arguments.out
     with contextlib.ExitStack() as stack:
         try:
-            check_arguments(arguments.held_out, arguments.seed)
-            stack.enter_context(output_directory(arguments.out, (REPORT, METRICS)))
-        except ValueError as error:
+            demo = (prepare_vae if arguments.name == "vae" else _prepare_digits)(arguments)
+        except (ValueError, OSError) as error:
             raise UsageError(str(error)) from error
+        try:
+            stack.enter_context(output_directory(out, demo.files))
         except OSError as error:
-            raise UsageError(f"--out: can't write to {arguments.out}: {error.strerror}") from error
-        result = run_digits(arguments.held_out, arguments.seed, progress=not arguments.no_progress)
+            raise UsageError(f"--out: can't write to {out}: {error.strerror}") from error
+        report, figures, show = demo.work()
+        write_together(out, dict(zip(demo.files, (report, figures), strict=True)))
+    show()
+    print(f"Report:  {out / demo.files[0]}\nFigures: {out / demo.files[1]}")
+
+
+def _prepare_digits(arguments: argparse.Namespace) -> Demo:
+    refuse(arguments, ("data", "epochs"), "vae")
+    held_out = [8, 9] if arguments.held_out is None else arguments.held_out
+    check_arguments(held_out, arguments.seed)
+
+    def work() -> tuple[str, str, Callable[[], None]]:
+        result = run_digits(held_out, arguments.seed, progress=not arguments.no_progress)
         rows = compare(result.metrics)
-        texts = {
-            REPORT: report(result, rows),
-            METRICS: json.dumps(result.metrics._asdict(), indent=2, allow_nan=False) + "\n",
-        }
-        write_together(arguments.out, texts)
-    show_table(rows, result.metrics.seconds)
-    print(f"Report:  {arguments.out / REPORT}\nFigures: {arguments.out / METRICS}")
+        return report(result, rows), as_json(result.metrics), lambda: show_table(rows, result.metrics.seconds)
+
+    return Demo((REPORT, METRICS), work)
 
 
 def compare(metrics: DigitsMetrics) -> list[Comparison]:

@@ -3,7 +3,6 @@
 scikit-learn bundles the data (1,797 handwritten digits of 8 x 8 pixels), so nothing is downloaded.
 """
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import posterity as pt
+from posterity.cli.randomness import own_randomness_and_threads
 from posterity.runtime import Progress
 from posterity.toolbox import auroc, expected_calibration_error, negative_log_likelihood
 
@@ -94,7 +94,7 @@ def run_digits(
     if epochs < 1 or bayesian_epochs < 1:
         raise ValueError(f"both trainings need at least 1 epoch; got {epochs} and {bayesian_epochs}")
     start = time.perf_counter()
-    with _own_randomness_and_threads(seed):
+    with own_randomness_and_threads(seed):
         data = load_digits(held_out, seed)
         network = new_network(len(data.classes))
         train(network, data, epochs, progress)
@@ -244,16 +244,3 @@ def _batches(data: DigitsData, epochs: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _accuracy(probs: Tensor, labels: Tensor) -> float:
     return (probs.argmax(-1) == labels).double().mean().item()
-
-
-@contextlib.contextmanager
-def _own_randomness_and_threads(seed: int) -> Iterator[None]:
-    """Draw from `seed`, on one thread: so small a network gains nothing from more, and sums stay the same."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` would reseed accelerators too
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)

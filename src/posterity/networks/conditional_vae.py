@@ -27,7 +27,8 @@ class ConditionalVAE(VAE):
 
     A condition is a class, which the networks see as a one-hot vector, or a vector. It is put beside data that are
     vectors on their last dimension; an encoder of other data is called as `encoder(x, condition)`. It is put beside
-    the code before the decoder.
+    the code before the decoder; the weights of a class start there as an embedding's do, standard normal, which an
+    encoder's first layer had better do too.
 
     With a `classifier` labels may be missing (-1 in `y`): the classes are then latent, summed out exactly under what
     the classifier says, and `classify` tells them (the model M2 of Kingma et al.; all classes are equally probable
@@ -93,6 +94,11 @@ class ConditionalVAE(VAE):
         if not 0 <= label_weight < math.inf:
             raise ValueError(f"ConditionalVAE: label_weight must not be negative, but is {label_weight}")
         self.num_classes, self.classifier, self.label_weight = num_classes, classifier, label_weight
+        if num_classes is not None:
+            # As an embedding starts: by torch's default a class is one faint number among many, the code learns to
+            # tell it too, and a code drawn at random contradicts it.
+            with torch.no_grad():
+                self.from_code.weight[:, -num_classes:].normal_()
 
     def classify(self, x: Tensor) -> Categorical:
         """What the classifier says of data.

@@ -1,35 +1,25 @@
-"""The report's figures, as SVG that a page can hold: they take their colours and their font from the page.
+"""The report's figures, as SVG that a page can hold: they take their colours and their font from the page."""
 
-matplotlib draws; every colour used here is a placeholder, replaced by a CSS variable of the page, so that one
-figure serves light and dark. Nothing touches matplotlib's global state beyond the call.
-"""
-
-import html
-import io
-import re
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from posterity.toolbox.calibration import Reliability
 from posterity.toolbox.deferral import DeferralCurve
+from posterity.toolbox.page import (
+    BAYESIAN,
+    DETERMINISTIC,
+    INK,
+    KNOWN,
+    MUTED,
+    UNKNOWN,
+    new_figure,
+    restrain,
+    svg,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-INK, MUTED, GRID = "#010101", "#020202", "#030303"
-BAYESIAN, DETERMINISTIC, KNOWN, UNKNOWN = "#040404", "#050505", "#060606", "#070707"
-
-_CSS_VARIABLES = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    GRID: "var(--line)",
-    BAYESIAN: "var(--bayesian)",
-    DETERMINISTIC: "var(--deterministic)",
-    KNOWN: "var(--known)",
-    UNKNOWN: "var(--epistemic)",
-}
 
 
 def histograms(known: Tensor, unknown: Tensor, unit: str = "nats") -> str:
@@ -44,7 +34,7 @@ def histograms(known: Tensor, unknown: Tensor, unit: str = "nats") -> str:
         An `<svg>` element with a label for those who can't see it.
     """
     top = max(known.max().item(), unknown.max().item(), 1e-6)
-    figure = _new_figure()
+    figure = new_figure()
     upper, lower = figure.subplots(2, 1, sharex=True)
     for axes, values, colour, name in ((upper, known, KNOWN, "known"), (lower, unknown, UNKNOWN, "unknown")):
         weights = [100 / len(values)] * len(values)
@@ -59,13 +49,13 @@ def histograms(known: Tensor, unknown: Tensor, unit: str = "nats") -> str:
             transform=axes.transAxes,
         )
         axes.set_ylabel("% of images")
-        _restrain(axes)
+        restrain(axes)
     lower.set_xlabel(f"epistemic uncertainty ({unit})")
     label = (
         "Two histograms of epistemic uncertainty. The median of the known images is "
         f"{known.median():.2g} {unit}, of the unknown ones {unknown.median():.2g} {unit}."
     )
-    return _svg(figure, "histograms", label)
+    return svg(figure, "histograms", label)
 
 
 def reliability_diagram(bayesian: Reliability, deterministic: Reliability) -> str:
@@ -78,7 +68,7 @@ def reliability_diagram(bayesian: Reliability, deterministic: Reliability) -> st
     Returns:
         An `<svg>` element, as `histograms` gives.
     """
-    figure = _new_figure()
+    figure = new_figure()
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     axes.text(0.16, 0.21, "perfectly calibrated", color=MUTED, rotation=33, rotation_mode="anchor", fontsize=9)
@@ -97,10 +87,10 @@ def reliability_diagram(bayesian: Reliability, deterministic: Reliability) -> st
         xlabel="how sure the network says it is",
         ylabel="how often it is right",
     )
-    _restrain(axes)
+    restrain(axes)
     _legend(axes)
     label = "Accuracy against confidence for both networks. The closer to the diagonal, the better calibrated."
-    return _svg(figure, "reliability", label)
+    return svg(figure, "reliability", label)
 
 
 def deferral_figure(bayesian: DeferralCurve, deterministic: DeferralCurve) -> str:
@@ -113,7 +103,7 @@ def deferral_figure(bayesian: DeferralCurve, deterministic: DeferralCurve) -> st
     Returns:
         An `<svg>` element, as `histograms` gives.
     """
-    figure = _new_figure()
+    figure = new_figure()
     axes = figure.subplots()
     lowest = 1.0
     for curve, colour, style, name in (
@@ -131,30 +121,13 @@ def deferral_figure(bayesian: DeferralCurve, deterministic: DeferralCurve) -> st
         xlabel="% of images handed on, the most uncertain first",
         ylabel="% right among the rest",
     )
-    _restrain(axes)
+    restrain(axes)
     _legend(axes)
     label = (
         f"Accuracy on the images kept, for both networks. With nothing handed on: Bayesian "
         f"{bayesian.accuracy_of_the_rest[0]:.1%}, deterministic {deterministic.accuracy_of_the_rest[0]:.1%}."
     )
-    return _svg(figure, "deferral", label)
-
-
-def _new_figure() -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(4.4, 3.1), layout="constrained")
-
-
-def _restrain(axes: "Axes") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GRID)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.patch.set_visible(False)
-    axes.tick_params(colors=GRID, labelcolor=MUTED, labelsize=10)
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set(color=INK, fontsize=10.5)
+    return svg(figure, "deferral", label)
 
 
 def _legend(axes: "Axes") -> None:
@@ -164,29 +137,3 @@ def _legend(axes: "Axes") -> None:
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
             handle.set_sizes([45.0])
-
-
-def _svg(figure: "Figure", name: str, label: str) -> str:
-    import matplotlib
-
-    figure.patch.set_visible(False)
-    text = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    element = _for_a_page(text.getvalue(), name)
-    return element.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
-
-
-def _for_a_page(svg: str, name: str) -> str:
-    """Turn an SVG document into an element: its ids made its own, its colours and fonts left to the page."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<style.*?</style>|<metadata.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\s+xmlns(:\w+)?=\"[^\"]*\"", "", svg)
-    svg = re.sub(r"\s+(width|height|version)=\"[^\"]*\"", "", svg, count=3)
-    svg = svg.replace("xlink:href", "href")
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r"font-family:[^;\"]*;?\s*", "", svg)
-    for placeholder, variable in _CSS_VARIABLES.items():
-        svg = svg.replace(placeholder, variable)
-    return svg.strip()

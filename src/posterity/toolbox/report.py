@@ -4,11 +4,9 @@ The page holds its pictures and its style itself and asks no network for anythin
 imported when a page is made.
 """
 
-import base64
-import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,9 +16,7 @@ from posterity.toolbox import figures
 from posterity.toolbox.calibration import check_probabilities, reliability
 from posterity.toolbox.comparison import Comparison
 from posterity.toolbox.deferral import DeferralCurve, deferral_curve
-
-if TYPE_CHECKING:
-    import jinja2
+from posterity.toolbox.page import png, template
 
 _FEW, _MANY, _MOST_BARS = 4, 8, 10
 
@@ -96,7 +92,7 @@ def render_report(
     right = known.probs.argmax(-1) == labels
     keep = deferral_curve(known.aleatoric + known.epistemic, right)
     keep_plain = deferral_curve(_entropy(plain), plain.argmax(-1) == labels)
-    page: str = _template().render(
+    page: str = template("report.html").render(
         title=title,
         summary=summary,
         comparisons=comparisons,
@@ -189,29 +185,7 @@ def _cards(answers: Answers, chosen: Tensor, class_names: Sequence[str]) -> list
 
 
 def _png(image: Tensor, black: float, white: float) -> str:
-    from matplotlib.image import imsave
-
-    data = io.BytesIO()
-    imsave(data, image.numpy(), cmap="gray", vmin=black, vmax=max(white, black + 1e-12), format="png")
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
-
-
-def _template() -> "jinja2.Template":
-    try:
-        import jinja2
-        import matplotlib  # noqa: F401
-    except ModuleNotFoundError as missing:
-        raise ModuleNotFoundError(
-            f"the HTML report needs {missing.name}: pip install 'posterity[report]'", name=missing.name
-        ) from missing
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("posterity.toolbox"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html")
+    return png(image.numpy(), cmap="gray", vmin=black, vmax=max(white, black + 1e-12))
 
 
 def _labels(truth: Sequence[str], class_names: Sequence[str]) -> Tensor:
