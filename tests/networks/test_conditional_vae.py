@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import posterity as pt
-from posterity.networks import ConditionalVAE
+from posterity.networks import ConditionalVAE, VampPrior
 from tests.statistical import assert_same_mean, assert_variance
 
 infer = pt.infer
@@ -173,3 +173,31 @@ def test_asking_a_missing_or_ill_sized_classifier_is_refused():
         autoencoder(classifier=nn.Linear(PIXELS, 3)).loss(x, y)
     with pytest.raises(ValueError, match="summed out, which IWAE does not do"):
         autoencoder(classifier=nn.Linear(PIXELS, CLASSES)).loss(x, y, objective=infer.IWAE(3))
+
+
+def test_a_label_counts_alike_beside_missing_ones_under_a_tempered_bound():
+    vae, (x, y) = autoencoder(classifier=nn.Linear(PIXELS, CLASSES)), labelled(6)
+    objective = infer.ELBO(2000, kl_weight=0.0)
+    y_less_one = torch.cat([y[:5], torch.tensor([-1])])
+    with torch.no_grad():
+        all_known = torch.stack([vae.loss(x[:5], y[:5], objective=objective) * 5 for _ in range(10)])
+        beside = torch.stack(
+            [
+                vae.loss(x, y_less_one, objective=objective) * 6 - vae.loss(x[5:], y_less_one[5:], objective=objective)
+                for _ in range(10)
+            ]
+        )
+    assert_same_mean(all_known, beside)
+
+
+def test_labels_may_be_bytes():
+    vae, (x, y) = autoencoder(classifier=nn.Linear(PIXELS, CLASSES)), labelled()
+    torch.manual_seed(0)
+    loss = vae.loss(x, y)
+    torch.manual_seed(0)
+    assert torch.equal(vae.loss(x, y.to(torch.uint8)), loss)
+
+
+def test_pseudo_data_without_conditions_are_refused():
+    with pytest.raises(ValueError, match="VampPrior's pseudo-data would need conditions"):
+        autoencoder(prior=VampPrior(torch.zeros(3, PIXELS)))

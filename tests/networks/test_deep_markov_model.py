@@ -266,7 +266,7 @@ def test_bad_arguments_are_refused(options, kind, message):
             torch.full((3, 6, 5), 7.0),
             LENGTHS,
             ValueError,
-            "outside of the likelihood's support; they lie between 0 and 7",
+            "outside of the likelihood's support; they lie between 7 and 7",
         ),
         (torch.zeros(3, 6, 5), torch.tensor([7, 1, 1]), ValueError, "lengths must be from 1 to 6"),
         (torch.zeros(3, 6, 5), torch.ones(3), TypeError, "lengths must be a tensor of whole numbers"),
@@ -313,3 +313,11 @@ def test_the_log_likelihood_of_a_step_without_dynamics_is_that_of_its_marginal()
     nn.init.zeros_(dmm.emission[-1].bias)
     found = dmm.log_likelihood(torch.ones(1, 1, 2), num_importance_samples=5000)
     torch.testing.assert_close(found, torch.tensor([-2 * math.log(2)]), atol=0.1, rtol=0)
+
+
+def test_padding_need_not_be_within_the_likelihoods_support():
+    model = DeepMarkovModel(2, 3, likelihood=lambda o: pt.distributions.LogNormal(o, 1.0), hidden_size=8, rnn_size=8)
+    x, lengths = torch.rand(4, 5, 2) + 0.1, torch.tensor([5, 3, 1, 4])
+    x[1, 3:] = -7.0
+    model.loss(x, lengths).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())

@@ -15,7 +15,7 @@ from posterity.networks import (
     RelaxedCategoricalFamily,
     VampPrior,
 )
-from tests.statistical import assert_same_mean
+from tests.statistical import assert_same_mean, assert_uncorrelated
 
 infer = pt.infer
 B = pt.bijectors
@@ -328,6 +328,11 @@ def test_what_cannot_be_made_is_refused(message):
         BAD_MAKING[message]()
 
 
+class Pair(nn.Module):
+    def forward(self, hidden):
+        return torch.zeros(len(hidden), PIXELS), torch.zeros(len(hidden), PIXELS)
+
+
 BAD_DATA = {
     r"encoder must return a tensor \[batch, hidden_size\] = \[40, 7\], but returned \[40, 8\]": (
         lambda: VAE(*networks(), 7, 2),
@@ -346,8 +351,12 @@ BAD_DATA = {
         lambda: torch.full((40, PIXELS), 17),
     ),
     "likelihood must return a distribution": (lambda: autoencoder(likelihood=lambda o: o), bits),
-    "'bernoulli' takes a tensor from the decoder, not a tuple": (
+    "the decoder was given 40 codes and must return tensors with as many rows": (
         lambda: VAE(networks()[0], nn.LSTM(WIDTH, PIXELS), WIDTH, 2),
+        bits,
+    ),
+    "'bernoulli' takes a tensor from the decoder, not a tuple": (
+        lambda: VAE(networks()[0], Pair(), WIDTH, 2),
         bits,
     ),
 }
@@ -374,3 +383,74 @@ def test_requests_out_of_range_are_refused():
         vae.loss(x, torch.zeros(3))
     with pytest.raises(ValueError, match="doubly_reparameterized|lets no gradient|VIMCO"):
         autoencoder(posterior="bernoulli").loss(x, objective=infer.IWAE(5))
+
+
+def test_a_key_gives_other_numbers_to_each_part_of_an_estimate():
+    key = pt.kernels.Key(0)
+    vae, x = autoencoder(likelihood="gaussian"), torch.randn(1, PIXELS).expand(4, -1)
+    many = vae.log_likelihood(x, num_importance_samples=20_000, generator=key)
+    assert len(many.unique()) == 4  # the same datum four times, in four pieces
+    few = vae.log_likelihood(x, num_importance_samples=16_384, generator=key)
+    thrice = vae.log_likelihood(x, num_importance_samples=3 * 16_384, generator=key)
+    assert (few - thrice).abs().max() > 1e-5
+
+
+def test_a_key_gives_code_and_data_other_numbers():
+    vae = VAE(nn.Identity(), nn.Identity(), CODES, CODES, likelihood="gaussian")
+    with torch.no_grad():
+        vae.from_code.weight.zero_()
+        vae.from_code.bias.zero_()
+    drawn = vae.generate(4000, draw=True, generator=pt.kernels.Key(0))
+    code = vae.prior_distribution().sample((4000,), generator=pt.kernels.Key(0).split()[0])
+    assert_uncorrelated(drawn, code)
+
+
+def test_classes_relaxed_come_back_from_their_codes():
+    vae, x = autoencoder(posterior=RelaxedCategoricalFamily(4)), bits(3)
+    assert vae.reconstruct(x).shape == x.shape
+    assert vae.interpolate(x[:1], x[1:2], num=4).shape == (4, 1, PIXELS)
+
+
+def test_data_of_another_precision_become_the_models_own():
+    vae, x = autoencoder(), bits(3)
+    torch.manual_seed(0)
+    single = vae.loss(x)
+    torch.manual_seed(0)
+    assert torch.equal(vae.loss(x.double()), single)
+
+
+def test_a_tempered_bound_tempers_the_divergence_of_the_weights():
+    encoder, decoder = networks()
+    vae, x = VAE(encoder, pt.bayesianize(decoder), WIDTH, CODES), bits()
+    losses = []
+    for weight in (0.0, 1.0):
+        torch.manual_seed(0)
+        losses.append(vae.loss(x, num_data=40, objective=infer.ELBO(kl_weight=weight)))
+    with torch.no_grad():
+        codes = pt.distributions.kl_divergence(vae.encode(x), vae.prior_distribution()).mean()
+    torch.testing.assert_close(losses[1] - losses[0], codes + pt.nn.kl_divergence(vae) / 40, rtol=1e-4, atol=1e-4)
+
+
+def test_what_stands_for_no_likelihood_or_prior_is_refused_at_first_use():
+    class Bare(nn.Module):
+        def forward(self):
+            return pt.distributions.Normal(torch.zeros(CODES), 1.0)
+
+    with pytest.raises(
+        ValueError, match=r"prior must be a distribution over codes, with event_shape \(3,\) and no batch"
+    ):
+        autoencoder(prior=Bare()).loss(bits(1))
+    with pytest.raises(ValueError, match=r"has event_shape \(2,\)"):
+        autoencoder(prior=MixturePrior(4, 2)).loss(bits(1))
+    encoder, decoder = networks()
+    with pytest.raises(ValueError, match=r"each draw of the Bayesian layers inside has a likelihood of its own"):
+        VAE(encoder, pt.bayesianize(decoder), WIDTH, CODES).log_likelihood(bits(2))
+
+    class Shared(nn.Module):
+        def forward(self, hidden):
+            return torch.zeros(len(hidden), PIXELS), torch.zeros(PIXELS)
+
+    with pytest.raises(ValueError, match=r"must return tensors with as many rows, but one of them is \[12\]"):
+        VAE(encoder, Shared(), WIDTH, CODES, likelihood="gaussian").loss(bits(3))
+    with pytest.raises(ValueError, match=r"must be a tensor \[batch, \*data_shape\], not of shape \[0, 12\]"):
+        autoencoder().loss(torch.zeros(0, PIXELS))

@@ -21,7 +21,8 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 from posterity.kernels.random import Key, KeyStream, Source, normal
 
 # Elements from which native code is worth its price: a second or two of compiling once on a machine, and loading the
-# library once a process. The choice goes by size alone, so that the same program takes the same way each time.
+# library once a process. The choice goes by size (and by who looks at the operations), so that the same
+# program takes the same way each time.
 WORTHWHILE = 1 << 15
 
 
@@ -46,7 +47,8 @@ def noise(shape: Sequence[int], *, source: Source, dtype: torch.dtype, device: t
         >>> noise((2, 3), source=None, dtype=torch.float32, device=torch.device("cpu")).shape
         torch.Size([2, 3])
     """
-    if not (_is_large(shape, dtype, device) and _is_plain() and is_available()):
+    batched = isinstance(source, Key) and source.data.dim() != 1
+    if batched or not (_is_large(shape, dtype, device) and _is_plain() and is_available()):
         return normal(shape, source=source, dtype=dtype, device=device)
     key, size = _key(source, device), list(shape)
     if torch.compiler.is_compiling():
@@ -118,7 +120,9 @@ def _key(source: Source, device: torch.device) -> Key:
     if isinstance(source, KeyStream):
         return source.key(device)
     if isinstance(source, Key):
-        return source
+        if source.data.dim() != 1:
+            raise ValueError(f"weights are drawn by one key, not by a batch of {list(source.data.shape[:-1])}")
+        return Key(source.data.contiguous(), stream=source.stream)
     words = torch.randint(-(2**31), 2**31 - 1, (2,), generator=source, dtype=torch.int32, device=device)
     return Key(words)
 

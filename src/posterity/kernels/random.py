@@ -132,6 +132,17 @@ Generator = torch.Generator | Key | None
 Source = Generator | KeyStream
 
 
+def split_source(source: Generator, number: int = 2) -> list[Generator]:
+    """Sources for several independent draws: a key's children, as a key gives the same numbers again; or itself.
+
+    Example:
+        >>> first, second = split_source(Key(0))
+        >>> torch.equal(normal((3,), source=first), normal((3,), source=second))
+        False
+    """
+    return [*source.split(number)] if isinstance(source, Key) else [source] * number
+
+
 def bits(size: int, key: Key, block: int = 0) -> tuple[Tensor, Tensor]:
     """Two int32 tensors of `size` uniformly random words for each key, from blocks `[block, block + size)`."""
     counter = torch.arange(block, block + size, dtype=torch.int32, device=key.data.device)

@@ -13,6 +13,7 @@ from posterity.infer import ELBO
 from posterity.infer.objective import Objective
 from posterity.kernels import Generator
 from posterity.networks.latent_families import LatentFamily
+from posterity.networks.latent_priors import VampPrior
 from posterity.networks.likelihoods import Likelihood
 from posterity.networks.vae import VAE, check_size
 from posterity.ppl import factor, plate, sample
@@ -87,6 +88,10 @@ class ConditionalVAE(VAE):
         super().__init__(
             encoder, decoder, hidden_size, latent_size, prior=prior, posterior=posterior, likelihood=likelihood
         )
+        if isinstance(self.prior, VampPrior):
+            raise ValueError(
+                "ConditionalVAE: a VampPrior's pseudo-data would need conditions: use MixturePrior or a flow"
+            )
         if classifier is not None and num_classes is None:
             raise ValueError("ConditionalVAE: a classifier needs num_classes")
         if classifier is not None and not isinstance(classifier, nn.Module):
@@ -135,7 +140,7 @@ class ConditionalVAE(VAE):
             super().model(x, y, num_data=num_data)
             return
         x, y = self._with_labels(x, y)
-        with plate("data", num_data or len(x), subsample_size=len(x)):
+        with plate("data", len(x) if num_data is None else num_data, subsample_size=len(x)):
             equal = x.new_zeros(self.num_classes or 0, dtype=self.to_code.weight.dtype)
             label = sample("y", Categorical(logits=equal, validate_args=False))
             code = sample("z", self.prior_distribution())
@@ -148,7 +153,7 @@ class ConditionalVAE(VAE):
             super().guide(x, y, num_data=num_data)
             return
         x, y = self._with_labels(x, y)
-        with plate("data", num_data or len(x), subsample_size=len(x)):
+        with plate("data", len(x) if num_data is None else num_data, subsample_size=len(x)):
             label = sample("y", self._labels(self.classify(x), y), infer={"enumerate": "parallel"})
             sample("z", self._encoded(x, self._one_hot(label)))
 
@@ -170,7 +175,8 @@ class ConditionalVAE(VAE):
         prior = -math.log(self.num_classes or 1)
         if validation_enabled() and bool((y >= 0).all()):
             bound = self._bound(x, self._one_hot(y), objective, generator)
-            return None if bound is None else bound + prior + known
+            weight = 1.0 if objective is None else objective.kl_weight
+            return None if bound is None else bound + weight * prior + known
         labels = self._labels(found, y)
         each = torch.eye(self.num_classes or 1, dtype=self.to_code.weight.dtype, device=x.device).unsqueeze(1)
         bound = self._bound(x, each, objective, generator)
@@ -205,7 +211,8 @@ class ConditionalVAE(VAE):
             raise ValueError(f"ConditionalVAE: y must be {[*batch, self.condition_size]}, but is {list(y.shape)}")
         if validation_enabled() and not y.is_meta and not y.isfinite().all():
             raise ValueError("ConditionalVAE: the condition y holds NaN or infinite values")
-        return y.expand((*batch, self.condition_size))
+        vectors: Tensor = y.to(self.to_code.weight.dtype)
+        return vectors.expand((*batch, self.condition_size))
 
     def _classes(self, y: Any, batch: torch.Size, missing: bool) -> Tensor:
         least = -1 if missing else 0
@@ -216,6 +223,7 @@ class ConditionalVAE(VAE):
             y = torch.tensor(y, device=self.to_code.weight.device)
         if not isinstance(y, Tensor) or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
             raise ValueError(f"ConditionalVAE: the condition y must be classes, {allowed}, not {_described(y)}")
+        y = y.long()
         if y.dim() and y.shape != batch:
             raise ValueError(f"ConditionalVAE: y must be a class for each datum, {list(batch)}, but is {list(y.shape)}")
         if validation_enabled() and not y.is_meta and not ((y >= least) & (y < (self.num_classes or 0))).all():
@@ -223,7 +231,8 @@ class ConditionalVAE(VAE):
             raise ValueError(
                 f"ConditionalVAE: y must hold {allowed}, but holds values from {int(y.min())} to {int(y.max())}{hint}"
             )
-        return y.expand(batch)
+        classes: Tensor = y.expand(batch)
+        return classes
 
     def _one_hot(self, y: Tensor) -> Tensor:
         classes = torch.arange(self.num_classes or 0, device=y.device)

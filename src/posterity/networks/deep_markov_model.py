@@ -11,6 +11,7 @@ from torch.distributions import constraints
 
 from posterity.distributions import Distribution
 from posterity.kernels import Generator, Key
+from posterity.kernels.random import split_source
 from posterity.networks.lengths import check_lengths, within
 from posterity.networks.likelihoods import Likelihood, as_likelihood
 from posterity.networks.particle_filter import Filtered, particle_filter
@@ -114,14 +115,14 @@ class DeepMarkovModel(nn.Module):
             num_data: how many sequences there are, of which `x` is a batch. None: these.
         """
         seen = self._prepared(x, lengths)
-        with plate("data", num_data or len(x), subsample_size=len(x)):
+        with plate("data", len(x) if num_data is None else num_data, subsample_size=len(x)):
             path = sample("z", self._prior(seen.x.shape[0], seen.x.shape[1], seen.counted))
             sample("x", self._observed(path, seen.counted), obs=seen.x)
 
     def guide(self, x: Tensor, lengths: Tensor | None = None, *, num_data: int | None = None) -> None:
         """The guide over the site `z`: each state from the one before and from what is still to come."""
         seen = self._prepared(x, lengths)
-        with plate("data", num_data or len(x), subsample_size=len(x)):
+        with plate("data", len(x) if num_data is None else num_data, subsample_size=len(x)):
             sample("z", self._posterior(seen))
 
     def loss(
@@ -275,7 +276,7 @@ class DeepMarkovModel(nn.Module):
         check_count("DeepMarkovModel.generate", "num", num)
         check_count("DeepMarkovModel.generate", "length", length)
         with eval_mode(self), self._one_function(next(random_parameters(self), None) is not None):
-            first, second = _two(generator)
+            first, second = split_source(generator)
             return self._shown(self._prior(num, length).rsample(generator=first), draw, second)
 
     @torch.no_grad()
@@ -306,8 +307,8 @@ class DeepMarkovModel(nn.Module):
         check_count("DeepMarkovModel.forecast", "num_samples", num_samples)
         seen = self._prepared(x, lengths)
         with eval_mode(self):
-            first, rest = _two(generator)
-            second, third = _two(rest)
+            first, rest = split_source(generator)
+            second, third = split_source(rest)
             path = self._posterior(seen).rsample((num_samples,), generator=first)
             last = path[..., -1, :] if seen.lengths is None else _at_the_end(path, seen.lengths)
             future = StatePath(self._move, last, steps, len(x)).rsample((num_samples,), generator=second)
@@ -328,7 +329,7 @@ class DeepMarkovModel(nn.Module):
         return StatePath(self._move, self.start, time, batch, counted=counted)
 
     def _posterior(self, seen: _Sequences) -> StatePath:
-        future = self.reader(_reversed(seen.x, seen.lengths))[0]
+        future = self.reader(_reversed(self.likelihood.scaled(seen.x), seen.lengths))[0]
         context = _reversed(future, seen.lengths)
         return StatePath(self.combiner, self.guide_start, seen.x.shape[1], len(seen.x), context, seen.counted)
 
@@ -374,7 +375,8 @@ class DeepMarkovModel(nn.Module):
         if lengths is not None:
             check_lengths("DeepMarkovModel", lengths, *x.shape[:2])
             counted = within(lengths, x.shape[1])
-            x = torch.where(counted.unsqueeze(-1), x, 0.0)
+            # Padding becomes what the likelihood takes, so that no gradient of it is NaN.
+            x = torch.where(counted.unsqueeze(-1), x, x[:, :1])
         if validation_enabled() and not x.is_meta:
             if not torch._is_all_true(x.isfinite()):
                 raise ValueError("DeepMarkovModel: x holds NaN or infinite values within the lengths")
@@ -409,11 +411,3 @@ def _reversed(x: Tensor, lengths: Tensor | None) -> Tensor:
 def _at_the_end(path: Tensor, lengths: Tensor) -> Tensor:
     index = (lengths - 1).reshape(-1, 1, 1).expand(*path.shape[:-2], 1, path.shape[-1])
     return path.gather(-2, index).squeeze(-2)
-
-
-def _two(generator: Generator) -> tuple[Generator, Generator]:
-    # A key is a value and would give both draws the same numbers.
-    if isinstance(generator, Key):
-        first, second = generator.split()
-        return first, second
-    return generator, generator

@@ -48,6 +48,10 @@ class LatentFamily(ABC):
         """A code as the decoder reads it, `[..., width * latent_size]`."""
         return code
 
+    def centre(self, codes: Distribution) -> Tensor:
+        """The code that stands for a posterior of this family: its mean."""
+        return codes.mean
+
 
 class NormalFamily(LatentFamily):
     """Independent normal variables, under a standard normal prior.
@@ -154,6 +158,10 @@ class RelaxedCategoricalFamily(CategoricalFamily):
         """Logits, class after class for each variable."""
         temperature = raw.new_tensor(self.temperature)
         return RelaxedOneHotCategorical(temperature, logits=self._split(raw), validate_args=False).to_event(1)
+
+    def centre(self, codes: Distribution) -> Tensor:
+        """The classes' probabilities, which the mean is near to and has no formula for."""
+        return cast(Tensor, codes.base_dist.logits.softmax(-1))  # type: ignore[attr-defined]
 
 
 _BY_NAME: dict[str, Callable[[], LatentFamily]] = {

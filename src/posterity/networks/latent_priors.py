@@ -48,8 +48,8 @@ class MixturePrior(LatentPrior):
     def __init__(self, num_components: int, latent_size: int) -> None:
         super().__init__()
         for name, number in (("num_components", num_components), ("latent_size", latent_size)):
-            if number < 1:
-                raise ValueError(f"{name} of MixturePrior must be at least 1, not {number}")
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise ValueError(f"{name} of MixturePrior must be a whole number of at least 1, not {number!r}")
         self.logits = nn.Parameter(torch.zeros(num_components))
         self.loc = nn.Parameter(torch.randn(num_components, latent_size))
         self.raw_scale = nn.Parameter(torch.full((num_components, latent_size), 0.5413))

@@ -16,7 +16,8 @@ from posterity.distributions.kl import has_closed_form
 from posterity.infer import ELBO, IWAE
 from posterity.infer.objective import Objective
 from posterity.infer.weighted_objective import WeightedObjective
-from posterity.kernels import Generator
+from posterity.kernels import Generator, Key
+from posterity.kernels.random import split_source
 from posterity.networks.latent_families import LatentFamily, as_family, through_flow
 from posterity.networks.latent_priors import as_prior
 from posterity.networks.likelihoods import Likelihood, as_likelihood
@@ -42,8 +43,8 @@ class VAE(nn.Module):
         hidden_size: The width between the networks and the code.
         latent_size: How many latent variables a code has.
         prior: The code's prior: a distribution over codes; a flow (`bijectors.RealNVP(latent_size)`), which is learnt;
-            `VampPrior(x[:500])`, `MixturePrior(10, latent_size)`; or a module that returns a distribution. None: the
-            family's own, standard normal or even odds.
+            `VampPrior(x[:500])`, `MixturePrior(10, latent_size)`; or a module that returns a distribution (a
+            distribution itself stays on its device). None: the family's own, standard normal or even odds.
         posterior: What the encoder says of a code: `"normal"`; `"bernoulli"`, `"relaxed_bernoulli"`,
             `CategoricalFamily(10)`, `RelaxedCategoricalFamily(10)`; or a flow through which normal noise goes
             (`bijectors.IAF(latent_size, context_features=hidden_size)`; without `context_features` all data share it).
@@ -102,6 +103,7 @@ class VAE(nn.Module):
         self._default_objective = ELBO()
         self.prior = as_prior(prior, self.family, latent_size)
         self.likelihood = as_likelihood(likelihood)
+        self._code_shape = self.family.prior(latent_size, torch.zeros(())).event_shape
         self.to_code = nn.Linear(hidden_size, self.family.num_parameters * latent_size)
         self.from_code = nn.Linear(self.family.width * latent_size + self.condition_size, hidden_size)
 
@@ -134,7 +136,14 @@ class VAE(nn.Module):
 
     def prior_distribution(self) -> Distribution:
         """The distribution of a code before any data, without a batch."""
-        return cast(Distribution, self.prior.distribution(self._encoded))
+        found = cast(Distribution, self.prior.distribution(self._encoded))
+        if found.batch_shape or found.event_shape != self._code_shape:
+            raise ValueError(
+                f"{type(self).__name__}: the prior must be a distribution over codes, with event_shape "
+                f"{tuple(self._code_shape)} and no batch, but has event_shape {tuple(found.event_shape)} and "
+                f"batch_shape {tuple(found.batch_shape)}: Normal(zeros, ones).to_event(1) is of this kind"
+            )
+        return found
 
     def model(self, x: Tensor, y: Tensor | None = None, *, num_data: int | None = None) -> None:
         """The generative program, with the sites `z` and `x` in the plate `data`.
@@ -145,14 +154,14 @@ class VAE(nn.Module):
             num_data: How many data there are, of which `x` is a batch: the bound is then scaled up. None: these.
         """
         x, condition = self._prepared(x, y)
-        with plate("data", num_data or len(x), subsample_size=len(x)):
+        with plate("data", len(x) if num_data is None else num_data, subsample_size=len(x)):
             code = sample("z", self.prior_distribution())
             self._observe(code, condition, x)
 
     def guide(self, x: Tensor, y: Tensor | None = None, *, num_data: int | None = None) -> None:
         """The encoder as a program over the site `z`; arguments are those of `model`."""
         x, condition = self._prepared(x, y)
-        with plate("data", num_data or len(x), subsample_size=len(x)):
+        with plate("data", len(x) if num_data is None else num_data, subsample_size=len(x)):
             sample("z", self._encoded(x, condition))
 
     def loss(
@@ -170,7 +179,7 @@ class VAE(nn.Module):
             x: A batch of data, `[batch, *data_shape]`.
             y: The condition, where the model has one.
             num_data: The size of the training set; needed where encoder or decoder are Bayesian networks, whose KL
-                divergence is shared out over the data, and without effect elsewhere.
+                divergence is shared out over the data (and tempered by `kl_weight` too), and without effect elsewhere.
             objective: `ELBO(kl_weight=4.0)` for a beta-VAE, `IWAE(50)`, `VIMCO(50)`, ...; None: `ELBO()`. Importance
                 weights are those of each datum (in `SVI`, that is `IWAE(50, plate="data")`).
             generator: Where the noise comes from; None: torch's global generator.
@@ -191,7 +200,8 @@ class VAE(nn.Module):
             nll = -bound.mean()
         if next(random_parameters(self), None) is None:
             return nll
-        return nll + weights_kl(self) / self._size_of_data(num_data)
+        weight = objective.kl_weight if isinstance(objective, ELBO) else 1.0
+        return nll + weight * weights_kl(self) / self._size_of_data(num_data)
 
     @torch.no_grad()
     def log_likelihood(
@@ -216,13 +226,21 @@ class VAE(nn.Module):
         Returns:
             `[batch]`, in nats.
 
+        Raises:
+            ValueError: Encoder or decoder are Bayesian networks, of which each draw has a likelihood of its own.
+
         Source: Burda, Grosse and Salakhutdinov (2016), "Importance weighted autoencoders", section 5.
         """
         check_size(f"{type(self).__name__}.log_likelihood", "num_importance_samples", num_importance_samples)
+        if next(random_parameters(self), None) is not None:
+            raise ValueError(
+                f"{type(self).__name__}.log_likelihood: each draw of the Bayesian layers inside has a likelihood of "
+                "its own: ask posterity.transform.deterministic(vae)"
+            )
         with eval_mode(self):
             x, condition = self._checked(x, y)
             rows = max(1, min(len(x), _CODES_AT_ONCE // num_importance_samples))
-            found = []
+            found, number_of_draws = [], 0
             for start in range(0, len(x), rows):
                 at = slice(start, start + rows)
                 given = None if condition is None else condition[at]
@@ -230,7 +248,9 @@ class VAE(nn.Module):
                 left = num_importance_samples
                 while left > 0:
                     number = min(left, max(1, _CODES_AT_ONCE // len(total)))
-                    weights = self._log_weights(x[at], given, number, generator)
+                    source = generator.fold_in(number_of_draws) if isinstance(generator, Key) else generator
+                    weights = self._log_weights(x[at], given, number, source)
+                    number_of_draws += 1
                     total = torch.logaddexp(total, weights.logsumexp(0))
                     left -= number
                 found.append(total - math.log(num_importance_samples))
@@ -253,8 +273,9 @@ class VAE(nn.Module):
         check_size(f"{type(self).__name__}.generate", "num", num)
         with eval_mode(self):
             condition = self._condition(y, torch.Size([num]))
-            code = self.prior_distribution().sample((num,), generator=generator)
-            return self._shown(self._decoded(code, condition), draw, generator)
+            first, second = split_source(generator)
+            code = self.prior_distribution().sample((num,), generator=first)
+            return self._shown(self._decoded(code, condition), draw, second)
 
     @torch.no_grad()
     def reconstruct(
@@ -274,8 +295,9 @@ class VAE(nn.Module):
         with eval_mode(self):
             x, condition = self._checked(x, y)
             codes = self._encoded(x, condition)
-            code = codes.sample(generator=generator) if draw else centre(codes)
-            return self._shown(self._decoded(code, condition), draw, generator)
+            first, second = split_source(generator)
+            code = codes.sample(generator=first) if draw else self.centre(codes)
+            return self._shown(self._decoded(code, condition), draw, second)
 
     @torch.no_grad()
     def interpolate(self, start: Tensor, end: Tensor, num: int = 8, y: Any = None) -> Tensor:
@@ -292,7 +314,7 @@ class VAE(nn.Module):
         """
         check_size(f"{type(self).__name__}.interpolate", "num", num)
         with eval_mode(self):
-            first, last = (centre(self.encode(x, y)) for x in (start, end))
+            first, last = (self.centre(self.encode(x, y)) for x in (start, end))
             share = torch.linspace(0, 1, num, dtype=first.dtype, device=first.device)
             codes = torch.lerp(first, last, share.reshape(-1, *[1] * first.dim()))
             return self._shown(self._decoded(codes, self._condition(y, first.shape[:1])), False, None)
@@ -387,15 +409,37 @@ class VAE(nn.Module):
             flat = torch.cat([flat.expand((*batch, -1)), condition.to(flat.dtype).expand((*batch, -1))], -1)
         batch = flat.shape[:-1]
         outputs = self.decoder(self.from_code(flat.reshape(-1, flat.shape[-1])))
-        if len(batch) != 1:
-            outputs = pytree.tree_map_only(Tensor, lambda part: part.unflatten(0, batch) if batch else part[0], outputs)
+        outputs = pytree.tree_map_only(Tensor, lambda part: self._unflattened(part, batch), outputs)
         return cast(Distribution, self.likelihood(outputs, len(batch)))
+
+    def _unflattened(self, part: Tensor, batch: torch.Size) -> Tensor:
+        """One of the decoder's outputs with the batch in its own shape."""
+        if part.dim() == 0:
+            return part
+        if len(part) != batch.numel():
+            raise ValueError(
+                f"{type(self).__name__}: the decoder was given {batch.numel()} codes and must return tensors with as "
+                f"many rows, but one of them is {list(part.shape)}: expand what all data share"
+            )
+        if len(batch) == 1:
+            return part
+        return part.unflatten(0, batch) if batch else part[0]
+
+    def centre(self, codes: Distribution) -> Tensor:
+        """The mean of a code's distribution; of a flow's image, where the noise's mean goes."""
+        if not isinstance(codes, TransformedDistribution):
+            return self.family.centre(codes)
+        found = self.family.centre(codes.base_dist)
+        for transform in codes.transforms:
+            found = transform(found)
+        return found
 
     def _prepared(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if next(random_parameters(self), None) is not None:
             raise ValueError(
                 f"{type(self).__name__}: a network with Bayesian layers inside is trained by "
-                "vae.loss(x, num_data=...), whose bound has its weights' KL divergence; model and guide do not"
+                "vae.loss(x, num_data=...) under ELBO or IWAE, whose bound has its weights' KL divergence; model and "
+                "guide do not"
             )
         return self._checked(x, y)
 
@@ -405,10 +449,10 @@ class VAE(nn.Module):
 
     def _data(self, x: Tensor) -> Tensor:
         """Data as the likelihood takes them: checked, and as floating numbers where whole ones mean nothing else."""
-        if not isinstance(x, Tensor) or x.dim() < 2:
+        if not isinstance(x, Tensor) or x.dim() < 2 or not x.numel():
             what = f"of shape {list(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
             raise ValueError(f"{type(self).__name__}: x must be a tensor [batch, *data_shape], not {what}")
-        if not x.is_floating_point() and not self.likelihood.takes_whole_numbers:
+        if x.is_floating_point() or not self.likelihood.takes_whole_numbers:
             x = x.to(self.to_code.weight.dtype)
         # A sum is finite only where all its terms are, and ten times as fast as asking each.
         if validation_enabled() and not x.is_meta and not x.sum().isfinite() and not x.isfinite().all():
@@ -440,7 +484,7 @@ class VAE(nn.Module):
         return data.sample(generator=generator) if draw else self.likelihood.typical(data)
 
     def _size_of_data(self, num_data: float | None) -> float:
-        if num_data is None or not num_data > 0:
+        if num_data is None or not 0 < num_data < math.inf:
             raise ValueError(
                 f"{type(self).__name__}.loss: num_data must be the size of the training set, not {num_data!r}: it "
                 "shares out the KL divergence of the Bayesian layers inside"
@@ -450,16 +494,6 @@ class VAE(nn.Module):
     def extra_repr(self) -> str:
         """The sizes."""
         return f"hidden_size={self.hidden_size}, latent_size={self.latent_size}"
-
-
-def centre(codes: Distribution) -> Tensor:
-    """The mean of a code's distribution; of a flow's image, where the noise's mean goes."""
-    if isinstance(codes, TransformedDistribution):
-        found = codes.base_dist.mean
-        for transform in codes.transforms:
-            found = transform(found)
-        return found
-    return codes.mean
 
 
 def check_size(owner: str, name: str, size: int) -> int:

@@ -11,7 +11,7 @@ from posterity.networks.conditional_vae import ConditionalVAE
 from posterity.networks.latent_families import BernoulliFamily, CategoricalFamily, RelaxedBernoulliFamily
 from posterity.networks.pictures.images import as_images, draw_montage, grey_range, new_figure
 from posterity.networks.pictures.information import DEAD, latent_information
-from posterity.networks.vae import VAE, centre, check_size
+from posterity.networks.vae import VAE, check_size
 from posterity.runtime import eval_mode
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def traversal_grid(
     with eval_mode(vae):
         codes = vae.encode(x, y)
         draws = codes.sample(generator=generator)
-        first = centre(codes)[0] if codes.has_rsample else draws[0]
+        first = vae.centre(codes)[0] if codes.has_rsample else draws[0]
         steps = {d: _steps(vae, draws[:, d], num) for d in order}
         swept = torch.cat([_with(first, d, values) for d, values in steps.items()])
         shown = vae.likelihood.typical(vae.decode(swept, None if y is None else y[0]))

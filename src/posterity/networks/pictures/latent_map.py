@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from posterity.networks.pictures.images import as_images, draw_montage, grey_range, new_figure
-from posterity.networks.vae import VAE, centre, check_size
+from posterity.networks.vae import VAE, check_size
 from posterity.runtime import eval_mode
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def latent_plane(
     if len(x) < 2:
         raise ValueError(f"latent_map: at least 2 data are needed, not {len(x)}")
     with eval_mode(vae):
-        codes = centre(vae.encode(x, y))
+        codes = vae.centre(vae.encode(x, y))
         shape = codes.shape[1:]
         codes = codes.flatten(1)
         if codes.shape[1] < 2:
