@@ -168,7 +168,7 @@ def test_traversals_show_the_most_telling_variable_first_and_name_the_dead():
 @pytest.mark.parametrize(
     ("posterior", "columns"),
     [("bernoulli", 2), ("relaxed_bernoulli", 2), (CategoricalFamily(4), 4), (pt.bijectors.RealNVP(3, 2, (8,)), 9)],
-    ids=str,
+    ids=["bits", "relaxed bits", "classes", "flow"],
 )
 def test_bits_and_classes_are_swept_over_their_values(posterior, columns):
     grid = traversal_grid(autoencoder(posterior=posterior), bits(), image_shape=(SIDE, SIDE))
