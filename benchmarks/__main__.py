@@ -3,7 +3,7 @@
 import argparse
 import importlib
 
-NAMES = ("training_step", "prediction", "distributions", "svi", "mcmc", "flows", "digits", "mnist")
+NAMES = ("training_step", "prediction", "distributions", "svi", "mcmc", "vae", "flows", "digits", "mnist")
 
 
 def main() -> None:
