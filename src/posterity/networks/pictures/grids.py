@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from posterity.kernels import Generator
+from posterity.kernels.random import split_source
 from posterity.networks.conditional_vae import ConditionalVAE
 from posterity.networks.latent_families import BernoulliFamily, CategoricalFamily, RelaxedBernoulliFamily
 from posterity.networks.pictures.images import as_images, draw_montage, grey_range, new_figure
@@ -106,7 +107,8 @@ def sample_grid(
     rows = num if y is None else len(y)
     with eval_mode(vae):
         number = (num, num) if y is None else (num,)
-        code = vae.prior_distribution().sample(number, generator=generator)
+        first, second = split_source(generator)
+        code = vae.prior_distribution().sample(number, generator=first)
         given = None
         if y is None:
             code = code.flatten(0, 1)
@@ -114,7 +116,7 @@ def sample_grid(
             code = code.repeat(rows, *[1] * (code.dim() - 1))
             given = y.to(code.device).repeat_interleave(num, 0)
         data = vae.decode(code, given)
-        found = data.sample(generator=generator) if draw else vae.likelihood.typical(data)
+        found = data.sample(generator=second) if draw else vae.likelihood.typical(data)
     images = as_images(found, image_shape)
     names = [str(int(label)) for label in y] if y is not None and classes is not None else []
     title = "samples" if y is None else "samples; a column has one code"
