@@ -297,7 +297,7 @@ def test_generators_decide_the_draws():
 
 
 BAD_MAKING = {
-    "latent_size must be a whole number of at least 1, not 0": lambda: VAE(*networks(), WIDTH, 0),
+    "latent_size must be a whole number of at least 1, got 0": lambda: VAE(*networks(), WIDTH, 0),
     "hidden_size must be a whole number of at least 1": lambda: VAE(*networks(), -1, 2),
     "encoder must be a torch.nn.Module": lambda: VAE(torch.tanh, nn.Identity(), WIDTH, 2),
     "likelihood must be one of 'bernoulli'": lambda: autoencoder(likelihood="normal"),

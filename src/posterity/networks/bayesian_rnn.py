@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from posterity import nn as bnn
+from posterity.networks.checks import check_count
 from posterity.networks.lengths import check_lengths
-from posterity.networks.regressor import check_count
 from posterity.nn.conversion import as_random_module
 from posterity.nn.layers import make_random
 from posterity.nn.posteriors import Posterior

@@ -12,10 +12,11 @@ from posterity.distributions import Categorical
 from posterity.infer import ELBO
 from posterity.infer.objective import Objective
 from posterity.kernels import Generator
+from posterity.networks.checks import check_count
 from posterity.networks.latent_families import LatentFamily
 from posterity.networks.latent_priors import VampPrior
 from posterity.networks.likelihoods import Likelihood
-from posterity.networks.vae import VAE, check_size
+from posterity.networks.vae import VAE
 from posterity.ppl import factor, plate, sample
 from posterity.runtime import validation_enabled
 
@@ -82,9 +83,11 @@ class ConditionalVAE(VAE):
         if (num_classes is None) == (condition_size is None):
             raise ValueError("ConditionalVAE: give num_classes, or condition_size for conditions that are vectors")
         if num_classes is not None:
-            condition_size = check_size("ConditionalVAE", "num_classes", num_classes)
+            check_count("ConditionalVAE", "num_classes", num_classes)
+            condition_size = num_classes
         assert condition_size is not None
-        self.condition_size = check_size("ConditionalVAE", "condition_size", condition_size)
+        check_count("ConditionalVAE", "condition_size", condition_size)
+        self.condition_size = condition_size
         super().__init__(
             encoder, decoder, hidden_size, latent_size, prior=prior, posterior=posterior, likelihood=likelihood
         )

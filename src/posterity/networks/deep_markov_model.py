@@ -12,10 +12,10 @@ from torch.distributions import constraints
 from posterity.distributions import Distribution
 from posterity.kernels import Generator, Key
 from posterity.kernels.random import split_source
+from posterity.networks.checks import check_count
 from posterity.networks.lengths import check_lengths, within
 from posterity.networks.likelihoods import Likelihood, as_likelihood
 from posterity.networks.particle_filter import Filtered, particle_filter
-from posterity.networks.regressor import check_count
 from posterity.networks.state_path import StatePath
 from posterity.networks.transitions import Combiner, GatedTransition
 from posterity.nn import kl_divergence, random_parameters, shared_draw

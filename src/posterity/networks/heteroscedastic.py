@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from posterity import distributions as dist
+from posterity.networks.checks import check_count
 from posterity.networks.families import Family, LocationScale
-from posterity.networks.regressor import Regressor, check_count, inverse_softplus
+from posterity.networks.regressor import Regressor, inverse_softplus
 from posterity.nn import random_parameters
 
 

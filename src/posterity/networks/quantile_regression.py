@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from posterity.networks.regressor import Regressor, check_count, inverse_softplus
+from posterity.networks.checks import check_count
+from posterity.networks.regressor import Regressor, inverse_softplus
 from posterity.nn import random_parameters
 from posterity.runtime import eval_mode
 

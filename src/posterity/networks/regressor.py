@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from posterity.networks.checks import check_count
 from posterity.networks.fitting import FitResult, check_fit_arguments, fit_by_epochs, hold_out
 from posterity.networks.standardization import Standardization
 from posterity.nn import random_parameters
@@ -206,16 +207,6 @@ def check_features(owner: str, features: Any, in_features: int) -> None:
         raise ValueError(
             f"{owner}: body must return features [batch, in_features={in_features}], got {list(features.shape)}{hint}"
         )
-
-
-def check_count(owner: str, name: str, value: Any) -> None:
-    """Refuse what is no positive whole number.
-
-    Raises:
-        ValueError: naming the argument.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{owner}: {name} must be a whole number of at least 1, got {value!r}")
 
 
 def inverse_softplus(value: float) -> float:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from posterity import distributions as dist
 from posterity.kernels import Generator, normal
+from posterity.networks.checks import check_count
 from posterity.networks.fitting import FitResult
-from posterity.networks.regressor import Regressor, check_count, inverse_softplus
+from posterity.networks.regressor import Regressor, inverse_softplus
 from posterity.nn import random_parameters
 from posterity.prediction import elbo_loss
 from posterity.runtime import eval_mode

@@ -18,6 +18,7 @@ from posterity.infer.objective import Objective
 from posterity.infer.weighted_objective import WeightedObjective
 from posterity.kernels import Generator, Key
 from posterity.kernels.random import split_source
+from posterity.networks.checks import check_count, check_flow
 from posterity.networks.latent_families import LatentFamily, as_family, through_flow
 from posterity.networks.latent_priors import as_prior
 from posterity.networks.likelihoods import Likelihood, as_likelihood
@@ -90,15 +91,16 @@ class VAE(nn.Module):
         for name, network in (("encoder", encoder), ("decoder", decoder)):
             if not isinstance(network, nn.Module):
                 raise TypeError(f"{owner}: {name} must be a torch.nn.Module, not a {type(network).__name__}")
-        self.hidden_size = check_size(owner, "hidden_size", hidden_size)
-        self.latent_size = check_size(owner, "latent_size", latent_size)
+        check_count(owner, "hidden_size", hidden_size)
+        check_count(owner, "latent_size", latent_size)
+        self.hidden_size, self.latent_size = hidden_size, latent_size
         self.encoder, self.decoder = encoder, decoder
         self.family = as_family(posterior)
         self.flow = posterior if isinstance(posterior, Bijector) else None
         if self.flow is not None:
-            _check_flow(owner, "posterior", self.flow, latent_size, hidden_size)
+            check_flow(owner, "posterior", self.flow, latent_size, hidden_size)
         if isinstance(prior, Bijector):
-            _check_flow(owner, "prior", prior, latent_size, None)
+            check_flow(owner, "prior", prior, latent_size, None)
         # It remembers what it finds out of model and guide.
         self._default_objective = ELBO()
         self.prior = as_prior(prior, self.family, latent_size)
@@ -231,7 +233,7 @@ class VAE(nn.Module):
 
         Source: Burda, Grosse and Salakhutdinov (2016), "Importance weighted autoencoders", section 5.
         """
-        check_size(f"{type(self).__name__}.log_likelihood", "num_importance_samples", num_importance_samples)
+        check_count(f"{type(self).__name__}.log_likelihood", "num_importance_samples", num_importance_samples)
         if next(random_parameters(self), None) is not None:
             raise ValueError(
                 f"{type(self).__name__}.log_likelihood: each draw of the Bayesian layers inside has a likelihood of "
@@ -270,7 +272,7 @@ class VAE(nn.Module):
         Returns:
             `[num, *data_shape]`.
         """
-        check_size(f"{type(self).__name__}.generate", "num", num)
+        check_count(f"{type(self).__name__}.generate", "num", num)
         with eval_mode(self):
             condition = self._condition(y, torch.Size([num]))
             first, second = split_source(generator)
@@ -312,7 +314,7 @@ class VAE(nn.Module):
         Returns:
             `[num, batch, *data_shape]`.
         """
-        check_size(f"{type(self).__name__}.interpolate", "num", num)
+        check_count(f"{type(self).__name__}.interpolate", "num", num)
         with eval_mode(self):
             first, last = (self.centre(self.encode(x, y)) for x in (start, end))
             share = torch.linspace(0, 1, num, dtype=first.dtype, device=first.device)
@@ -494,30 +496,3 @@ class VAE(nn.Module):
     def extra_repr(self) -> str:
         """The sizes."""
         return f"hidden_size={self.hidden_size}, latent_size={self.latent_size}"
-
-
-def check_size(owner: str, name: str, size: int) -> int:
-    """A size as it is.
-
-    Raises:
-        ValueError: It is no whole number of at least 1.
-    """
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"{owner}: {name} must be a whole number of at least 1, not {size!r}")
-    return size
-
-
-def _check_flow(owner: str, name: str, flow: Bijector, latent_size: int, hidden_size: int | None) -> None:
-    context = getattr(flow, "context_features", 0)
-    allowed = {0} if hidden_size is None else {0, hidden_size}
-    if context not in allowed:
-        raise ValueError(
-            f"{owner}: the flow given as {name} takes contexts of size {context}, but must take "
-            + ("none" if hidden_size is None else f"the encoder's {hidden_size} numbers, or none")
-        )
-    try:
-        flow.forward_shape(torch.Size([1, latent_size]))
-    except ValueError as error:
-        raise ValueError(
-            f"{owner}: the flow given as {name} does not take codes of size {latent_size}: {error}"
-        ) from None

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from posterity.kernels import Generator
 from posterity.kernels.random import split_source
+from posterity.networks.checks import check_count
 from posterity.networks.conditional_vae import ConditionalVAE
 from posterity.networks.latent_families import BernoulliFamily, CategoricalFamily, RelaxedBernoulliFamily
 from posterity.networks.pictures.images import as_images, draw_montage, grey_range, new_figure
 from posterity.networks.pictures.information import DEAD, latent_information
-from posterity.networks.vae import VAE, check_size
+from posterity.networks.vae import VAE
 from posterity.runtime import eval_mode
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def sample_grid(
     generator: Generator = None,
 ) -> Grid:
     """What `samples` draws."""
-    check_size("samples", "num", num)
+    check_count("samples", "num", num)
     classes = vae.num_classes if isinstance(vae, ConditionalVAE) else None
     if y is None and classes is not None:
         y = torch.arange(classes)
@@ -165,7 +166,7 @@ def reconstruction_grid(
     generator: Generator = None,
 ) -> Grid:
     """What `reconstructions` draws."""
-    check_size("reconstructions", "num", num)
+    check_count("reconstructions", "num", num)
     before = as_images(x[:num], image_shape)
     after = as_images(vae.reconstruct(*_first(x, y, num), draw=draw, generator=generator), image_shape)
     images = torch.stack([before, after])
@@ -219,8 +220,8 @@ def traversal_grid(
     generator: Generator = None,
 ) -> Grid:
     """What `traversals` draws."""
-    check_size("traversals", "num", num)
-    check_size("traversals", "most", most)
+    check_count("traversals", "num", num)
+    check_count("traversals", "most", most)
     if len(x) < 2:
         raise ValueError(f"traversals: at least 2 data are needed to see how codes vary, not {len(x)}")
     told = latent_information(vae, x, y, generator=generator)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from posterity.networks.checks import check_count
 from posterity.networks.pictures.images import as_images, draw_montage, grey_range, new_figure
-from posterity.networks.vae import VAE, check_size
+from posterity.networks.vae import VAE
 from posterity.runtime import eval_mode
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def latent_plane(
     image_shape: Sequence[int] | None = None,
 ) -> LatentPlane:
     """What `latent_map` draws."""
-    check_size("latent_map", "num", num)
+    check_count("latent_map", "num", num)
     if len(x) < 2:
         raise ValueError(f"latent_map: at least 2 data are needed, not {len(x)}")
     with eval_mode(vae):
